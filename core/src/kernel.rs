@@ -1,0 +1,292 @@
+//! The hot loops: one row of a matrix at a time. A row's traces first learn from the last step, then take part in this one.
+//!
+//! The loops are written once, over the elementary operations of a [`Kernel`]. They go through a row in ascending order,
+//! in blocks of [`LANES`] lanes (a fixed-point lane is two columns, and a block has a 32-bit sum of its own), without fused multiply-add.
+//! A kernel for a particular processor may work on several rows at once but must give these bits. Lengths are those of
+//! the shortest slice, so nothing here can panic.
+
+#[cfg(armv7em)]
+mod armv7em;
+mod fixed;
+mod float;
+
+use crate::image::Header;
+use crate::rule::Squash;
+use bytemuck::Pod;
+
+/// The elementary operations of one arithmetic. Sealed by living in a private module.
+pub trait Kernel: Pod {
+    /// Weights as stored in the image.
+    type Weight: Pod;
+    /// What is loaded at once: the weights of one lane.
+    type Weights: Pod;
+    /// The activities or traces of one lane.
+    type Values: Pod;
+    /// Biases as stored in the image.
+    type Bias: Pod;
+    /// A pre-activation.
+    type Accumulator: Copy;
+    /// The sum of one block.
+    type Partial: Copy;
+    /// The factor of an increment of H: `eta·h_j`, `M_j·h_j` or `M_j`.
+    type Gain: Copy;
+    /// What an update of H needs to know: the clip limit, or the format of gains.
+    type Bounds: Copy;
+    /// Logits, value and modulator.
+    type Output: Pod + PartialOrd + core::fmt::Debug;
+
+    /// The accumulator at the start: a bias, or zero.
+    fn start(bias: Option<&Self::Bias>) -> Self::Accumulator;
+    /// Begins a block.
+    fn begin(acc: Self::Accumulator) -> Self::Partial;
+    /// `partial + weight·x`, for every number of a lane in ascending order.
+    fn mac(partial: Self::Partial, weight: Self::Weights, x: Self::Values) -> Self::Partial;
+    /// `partial + (weight + alpha·hebb)·x`, likewise.
+    fn plastic_mac(
+        partial: Self::Partial,
+        weight: Self::Weights,
+        alpha: Self::Weights,
+        hebb: Self::Values,
+        x: Self::Values,
+    ) -> Self::Partial;
+    /// A lane that holds one weight everywhere.
+    fn splat(weight: Self::Weight) -> Self::Weights;
+    /// Ends a block whose weights have `format` fractional bits.
+    fn end(acc: Self::Accumulator, partial: Self::Partial, format: u8) -> Self::Accumulator;
+
+    /// The bounds of this image's traces.
+    fn bounds(header: &Header) -> Self::Bounds;
+    /// `clip(hebb + gain·factor)`, where `factor` is `pre` or an eligibility.
+    fn bump(hebb: Self, gain: Self::Gain, factor: Self, bounds: Self::Bounds) -> Self;
+    /// `(1-eta)·eligibility + (eta·post)·pre`.
+    fn drift(eligibility: Self, eta: Self::Weight, post: Self, pre: Self) -> Self;
+    /// The gain that is a stored eta of Hebbian.
+    fn rate(eta: Self::Weight) -> Self::Gain;
+    /// `gain·post`.
+    fn times(gain: Self::Gain, post: Self) -> Self::Gain;
+    /// Whether increments with this gain change nothing.
+    fn is_zero(gain: Self::Gain) -> bool;
+    /// `M_j = Σ_k fan_out_jk·m_k + bias_j`; without a fan-out row every factor is 1.
+    fn modulation(m: &[Self::Output], fan_out: Option<&[Self::Weight]>, bias: Option<&Self::Bias>, header: &Header) -> Self::Gain;
+
+    /// [`dot`]. This and the next two are for kernels of a particular processor.
+    fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u8) -> Self::Accumulator {
+        static_dot::<Self>(acc, lanes(weight), lanes(x), format)
+    }
+    /// [`plastic_dot`] with an alpha per connection.
+    fn plastic_dot(
+        acc: Self::Accumulator,
+        weight: &[Self::Weight],
+        alpha: &[Self::Weight],
+        hebb: &[Self],
+        x: &[Self],
+        format: u8,
+    ) -> Self::Accumulator {
+        row_dot::<Self>(acc, lanes(weight), lanes(alpha), lanes(hebb), lanes(x), format)
+    }
+    /// [`learn`].
+    fn learn(hebb: &mut [Self], eligibility: &mut [Self], increment: Increment<'_, Self>, pre: &[Self], header: &Header) {
+        learn_each(hebb, eligibility, increment, pre, header);
+    }
+
+    /// `tanh` of a pre-activation.
+    fn activity(acc: Self::Accumulator) -> Self;
+    /// A pre-activation as logit or value.
+    fn output(acc: Self::Accumulator) -> Self::Output;
+    /// The modulator's nonlinearity.
+    fn squash(acc: Self::Accumulator, squash: Squash) -> Self::Output;
+}
+
+/// A coefficient along one row: a number per connection, or one for the whole row.
+#[derive(Clone, Copy)]
+pub enum Coefficient<'a, W> {
+    /// One number for every connection of the row.
+    Uniform(W),
+    /// A number per connection.
+    Row(&'a [W]),
+}
+
+/// What the last step left to be done to one row of traces, with `pre` = h(t-2) and `post` = h_j(t-1).
+#[derive(Clone, Copy)]
+pub enum Increment<'a, S: Kernel> {
+    /// Nothing: no plasticity, nothing pending, or a zero gain.
+    None,
+    /// `H ← clip(H + gain·pre)`: Hebbian with one eta for the row, and Modulated.
+    Gain(S::Gain),
+    /// `H ← clip(H + (eta·post)·pre)`: Hebbian with an eta per connection.
+    Rates {
+        /// The row of eta.
+        eta: &'a [S::Weight],
+        /// Postsynaptic activity.
+        post: S,
+    },
+    /// `H ← clip(H + M·E)`, then `E ← (1-eta)·E + (eta·post)·pre`: Retroactive.
+    Retroactive {
+        /// The modulator at this neuron.
+        modulator: S::Gain,
+        /// The trace rate.
+        eta: Coefficient<'a, S::Weight>,
+        /// Postsynaptic activity.
+        post: S,
+    },
+}
+
+impl<'a, S: Kernel> Increment<'a, S> {
+    /// The increment of one connection alone.
+    pub fn column(self, pre: usize) -> Self {
+        let one = |row: &'a [S::Weight]| row.get(pre..=pre).unwrap_or_default();
+        match self {
+            Increment::Rates { eta, post } => Increment::Rates { eta: one(eta), post },
+            Increment::Retroactive {
+                modulator,
+                eta: Coefficient::Row(eta),
+                post,
+            } => Increment::Retroactive {
+                modulator,
+                eta: Coefficient::Row(one(eta)),
+                post,
+            },
+            other => other,
+        }
+    }
+}
+
+/// Applies an increment to one row of traces.
+#[inline(always)]
+pub fn learn<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], header: &Header) {
+    S::learn(hebb, eligibility, increment, pre, header);
+}
+
+/// [`learn`], connection by connection.
+fn learn_each<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], header: &Header) {
+    let bounds = S::bounds(header);
+    match increment {
+        Increment::None => (),
+        Increment::Gain(gain) => {
+            for (hebb, pre) in hebb.iter_mut().zip(pre) {
+                *hebb = S::bump(*hebb, gain, *pre, bounds);
+            }
+        }
+        Increment::Rates { eta, post } => {
+            for ((hebb, pre), eta) in hebb.iter_mut().zip(pre).zip(eta) {
+                *hebb = S::bump(*hebb, S::times(S::rate(*eta), post), *pre, bounds);
+            }
+        }
+        Increment::Retroactive { modulator, eta, post } => {
+            let write = |hebb: &mut S, eligibility: &mut S, eta, pre| {
+                *hebb = S::bump(*hebb, modulator, *eligibility, bounds);
+                *eligibility = S::drift(*eligibility, eta, post, pre);
+            };
+            let traces = hebb.iter_mut().zip(eligibility).zip(pre);
+            match eta {
+                Coefficient::Uniform(eta) => traces.for_each(|((hebb, eligibility), pre)| write(hebb, eligibility, eta, *pre)),
+                Coefficient::Row(eta) => {
+                    traces
+                        .zip(eta)
+                        .for_each(|(((hebb, eligibility), pre), eta)| write(hebb, eligibility, *eta, *pre));
+                }
+            }
+        }
+    }
+}
+
+/// Lanes of a block.
+const LANES: usize = 16;
+
+/// A row in lanes. It is never cut short: rows of an image and of a memory begin on a word and have an even length
+/// ([`Numeric::stride`](crate::image::Numeric::stride)).
+fn lanes<T: Pod, L: Pod>(row: &[T]) -> &[L] {
+    let lanes = bytemuck::try_cast_slice(row);
+    debug_assert!(lanes.is_ok(), "a row must be a whole number of lanes");
+    lanes.unwrap_or_default()
+}
+
+/// `acc + Σ weight·x`; `format` is the weights' number of fractional bits.
+#[inline(always)]
+pub fn dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weight], x: &[S], format: u8) -> S::Accumulator {
+    S::dot(acc, weight, x, format)
+}
+
+/// [`dot`] by elementary operations.
+fn static_dot<S: Kernel>(mut acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u8) -> S::Accumulator {
+    let sum = |acc, weight: &[S::Weights], x: &[S::Values]| {
+        let partial = weight
+            .iter()
+            .zip(x)
+            .fold(S::begin(acc), |partial, (weight, x)| S::mac(partial, *weight, *x));
+        S::end(acc, partial, format)
+    };
+    let (weights, weight) = weight.as_chunks::<LANES>();
+    let (xs, x) = x.as_chunks::<LANES>();
+    for (weight, x) in weights.iter().zip(xs) {
+        acc = sum(acc, weight, x);
+    }
+    sum(acc, weight, x)
+}
+
+/// `acc + Σ (weight + alpha·hebb)·x`.
+#[inline(always)]
+pub fn plastic_dot<S: Kernel>(
+    acc: S::Accumulator,
+    weight: &[S::Weight],
+    alpha: Coefficient<'_, S::Weight>,
+    hebb: &[S],
+    x: &[S],
+    format: u8,
+) -> S::Accumulator {
+    match alpha {
+        Coefficient::Uniform(alpha) => uniform_dot::<S>(acc, lanes(weight), S::splat(alpha), lanes(hebb), lanes(x), format),
+        Coefficient::Row(alpha) => S::plastic_dot(acc, weight, alpha, hebb, x, format),
+    }
+}
+
+/// [`plastic_dot`] with one alpha.
+fn uniform_dot<S: Kernel>(
+    mut acc: S::Accumulator,
+    weight: &[S::Weights],
+    alpha: S::Weights,
+    hebb: &[S::Values],
+    x: &[S::Values],
+    format: u8,
+) -> S::Accumulator {
+    let sum = |acc, weight: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
+        let mut partial = S::begin(acc);
+        for ((weight, hebb), x) in weight.iter().zip(hebb).zip(x) {
+            partial = S::plastic_mac(partial, *weight, alpha, *hebb, *x);
+        }
+        S::end(acc, partial, format)
+    };
+    let (weights, weight) = weight.as_chunks::<LANES>();
+    let (hebbs, hebb) = hebb.as_chunks::<LANES>();
+    let (xs, x) = x.as_chunks::<LANES>();
+    for ((weight, hebb), x) in weights.iter().zip(hebbs).zip(xs) {
+        acc = sum(acc, weight, hebb, x);
+    }
+    sum(acc, weight, hebb, x)
+}
+
+/// [`plastic_dot`] with an alpha per connection, by elementary operations.
+fn row_dot<S: Kernel>(
+    mut acc: S::Accumulator,
+    weight: &[S::Weights],
+    alpha: &[S::Weights],
+    hebb: &[S::Values],
+    x: &[S::Values],
+    format: u8,
+) -> S::Accumulator {
+    let sum = |acc, weight: &[S::Weights], alpha: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
+        let mut partial = S::begin(acc);
+        for ((weight, alpha), (hebb, x)) in weight.iter().zip(alpha).zip(hebb.iter().zip(x)) {
+            partial = S::plastic_mac(partial, *weight, *alpha, *hebb, *x);
+        }
+        S::end(acc, partial, format)
+    };
+    let (weights, weight) = weight.as_chunks::<LANES>();
+    let (alphas, alpha) = alpha.as_chunks::<LANES>();
+    let (hebbs, hebb) = hebb.as_chunks::<LANES>();
+    let (xs, x) = x.as_chunks::<LANES>();
+    for ((weight, alpha), (hebb, x)) in weights.iter().zip(alphas).zip(hebbs.iter().zip(xs)) {
+        acc = sum(acc, weight, alpha, hebb, x);
+    }
+    sum(acc, weight, alpha, hebb, x)
+}

@@ -1,0 +1,170 @@
+//! q15: 16-bit weights, activities and traces. `core/FORMAT.md` gives the format of every number and the proof that a
+//! block's 32-bit sum cannot overflow in an image made by the exporter; the wrapping operations keep a forged one harmless.
+
+use super::Kernel;
+#[cfg(armv7em)]
+use super::{Increment, armv7em, learn_each};
+use crate::image::Header;
+use crate::rule::Squash;
+use crate::scalar::{Q15, Q16, round_shift, saturate16};
+
+/// Fractional bits of an accumulator.
+const ACCUMULATOR: u32 = 30;
+/// Fractional bits of stored biases.
+const BIAS: u32 = 20;
+
+impl Kernel for Q15 {
+    type Weight = i16;
+    type Weights = u32;
+    type Values = u32;
+    type Bias = i32;
+    type Accumulator = i64;
+    type Partial = i32;
+    type Gain = i16;
+    type Bounds = u32;
+    type Output = Q16;
+
+    fn start(bias: Option<&i32>) -> i64 {
+        bias.map_or(0, |bias| i64::from(*bias) << (ACCUMULATOR - BIAS))
+    }
+
+    fn begin(_: i64) -> i32 {
+        0
+    }
+
+    fn mac(partial: i32, weight: u32, x: u32) -> i32 {
+        let product = |weight: i16, x: i16| i32::from(weight) * i32::from(x);
+        partial
+            .wrapping_add(product(low(weight), low(x)))
+            .wrapping_add(product(high(weight), high(x)))
+    }
+
+    fn plastic_mac(partial: i32, weight: u32, alpha: u32, hebb: u32, x: u32) -> i32 {
+        let product = |alpha: i16, hebb: i16, x: i16| multiply_high(i32::from(alpha) * i32::from(hebb), x);
+        Self::mac(partial, weight, x)
+            .wrapping_add(product(low(alpha), low(hebb), low(x)))
+            .wrapping_add(product(high(alpha), high(hebb), high(x)))
+    }
+
+    fn splat(weight: i16) -> u32 {
+        u32::from(weight as u16) * 0x1_0001
+    }
+
+    fn end(acc: i64, partial: i32, format: u8) -> i64 {
+        acc.wrapping_add(i64::from(partial) * i64::from(scale(format)))
+    }
+
+    fn bounds(header: &Header) -> u32 {
+        u32::from(header.formats.gain)
+    }
+
+    fn bump(hebb: Q15, gain: i16, factor: Q15, gain_format: u32) -> Q15 {
+        let product = i32::from(gain) * i32::from(factor.to_bits());
+        let increment = product.wrapping_add((1 << gain_format) >> 1) >> gain_format;
+        Q15::from_bits(saturate16(i32::from(hebb.to_bits()).wrapping_add(increment)))
+    }
+
+    fn drift(eligibility: Q15, eta: i16, post: Q15, pre: Q15) -> Q15 {
+        // eta is unsigned: 1.0 is 32768.
+        let eta = i32::from(eta as u16);
+        let gain = (eta * i32::from(post.to_bits()) + 0x4000) >> 15;
+        let kept = (32768 - eta).wrapping_mul(eligibility.to_bits().into());
+        let sum = kept.wrapping_add(gain.wrapping_mul(pre.to_bits().into()));
+        Q15::from_bits(saturate16(sum.wrapping_add(0x4000) >> 15))
+    }
+
+    fn rate(eta: i16) -> i16 {
+        eta
+    }
+
+    fn times(gain: i16, post: Q15) -> i16 {
+        ((i32::from(gain) * i32::from(post.to_bits()) + 0x4000) >> 15) as i16
+    }
+
+    fn is_zero(gain: i16) -> bool {
+        gain == 0
+    }
+
+    fn modulation(m: &[Q16], fan_out: Option<&[i16]>, bias: Option<&i32>, header: &Header) -> i16 {
+        let product = |factor: i64, m: &Q16| factor.wrapping_mul(m.to_bits().into());
+        let sum = match fan_out {
+            Some(row) => row
+                .iter()
+                .zip(m)
+                .fold(0i64, |sum, (factor, m)| sum.wrapping_add(product((*factor).into(), m))),
+            None => m
+                .iter()
+                .fold(0i64, |sum, m| sum.wrapping_add(product(header.unit_fan_out.into(), m))),
+        };
+        let format = if fan_out.is_some() { header.formats.fan_out } else { 14 };
+        // The masks change nothing; with them, shifts of 64 bits need no case of 32 and more.
+        let aligned = sum
+            .wrapping_shl(14u32.saturating_sub(format.into()) & 15)
+            .wrapping_add(Self::start(bias));
+        let shift = ACCUMULATOR.saturating_sub(header.formats.gain.into()) & 31;
+        let rounded = aligned.wrapping_add(i64::from((1u32 << shift) >> 1)) >> shift;
+        i32::try_from(rounded).map_or(if rounded < 0 { i16::MIN } else { i16::MAX }, saturate16)
+    }
+
+    #[cfg(armv7em)]
+    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u8) -> i64 {
+        acc.wrapping_add(armv7em::dot(weight, x, scale(format)))
+    }
+
+    #[cfg(armv7em)]
+    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u8) -> i64 {
+        acc.wrapping_add(armv7em::plastic_dot(weight, alpha, hebb, x, scale(format)))
+    }
+
+    #[cfg(armv7em)]
+    #[inline(always)]
+    fn learn(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], header: &Header) {
+        if armv7em::learn(hebb, eligibility, increment, pre, Self::bounds(header)).is_none() {
+            learn_each(hebb, eligibility, increment, pre, header);
+        }
+    }
+
+    fn activity(acc: i64) -> Q15 {
+        Q15::from_bits(crate::math::tanh_q15(round_shift(acc, 3)))
+    }
+
+    fn output(acc: i64) -> Q16 {
+        Q16::from_bits(round_shift(acc, 14))
+    }
+
+    fn squash(acc: i64, squash: Squash) -> Q16 {
+        let tanh = |shift| i32::from(crate::math::tanh_q15(round_shift(acc, shift)));
+        match squash {
+            Squash::Tanh => Q16::from_bits(2 * tanh(3)),
+            Squash::Sigmoid => Q16::from_bits(tanh(4) + 32768),
+            Squash::Identity => Self::output(acc),
+        }
+    }
+}
+
+/// What aligns a block's sum with the accumulator.
+fn scale(format: u8) -> i32 {
+    1 << 15u32.saturating_sub(format.into())
+}
+
+/// The number of a lane with the lower address: targets are little-endian.
+fn low(pair: u32) -> i16 {
+    pair as i16
+}
+
+fn high(pair: u32) -> i16 {
+    (pair >> 16) as i16
+}
+
+/// `floor(a·b / 2^16)`: one instruction on a Cortex-M4.
+#[cfg(target_has_atomic = "32")]
+fn multiply_high(a: i32, b: i16) -> i32 {
+    ((i64::from(a) * i64::from(b)) >> 16) as i32
+}
+
+/// `floor(a·b / 2^16)` from two short products, for a Cortex-M0: it has no long product (and no atomics, by which it is told).
+#[cfg(not(target_has_atomic = "32"))]
+fn multiply_high(a: i32, b: i16) -> i32 {
+    let b = i32::from(b);
+    (a >> 16) * b + (((a & 0xffff) * b) >> 16)
+}

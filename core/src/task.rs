@@ -1,0 +1,36 @@
+//! Tasks: the worlds in which agents live. One implementation serves the trainer, the tests and the firmware.
+//!
+//! Per step: observe, act, the world moves and pays. To bring a task of your own, implement [`Task`] in one file;
+//! training, evaluation and firmware are generic over it.
+
+pub mod cue;
+
+use crate::rng::Lifetime;
+
+/// What the world made of an action.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Outcome {
+    /// The reward r(t); the agent sees it as an input at t+1, if the task shows it.
+    pub reward: f32,
+    /// Whether a trial ended at this step, and successfully.
+    pub trial: Option<bool>,
+}
+
+/// A world with discrete actions and episodes of fixed length.
+pub trait Task {
+    /// Number of inputs, at most [`MAX_INPUTS`](crate::lifetime::MAX_INPUTS).
+    fn inputs(&self) -> usize;
+    /// Number of actions.
+    fn actions(&self) -> usize;
+    /// Steps of an episode (= lifetime).
+    fn steps(&self) -> u32;
+    /// No input is ever larger than this in magnitude: the fixed-point input scale follows from it.
+    fn input_range(&self) -> f32;
+    /// Begins a new episode, all of whose randomness comes from `rng`.
+    fn reset(&mut self, rng: Lifetime);
+    /// Writes the inputs of this step.
+    fn observe(&self, x: &mut [f32]);
+    /// Takes the agent's action and moves on to the next step.
+    fn act(&mut self, action: usize) -> Outcome;
+}

@@ -1,0 +1,81 @@
+//! Instructions of the embedded network's step and of its parts, by the 25 MHz timer of the emulated MPS2 boards:
+//! under `-icount shift=S` every instruction takes 2^S ns, so that instructions = ticks · 40 / 2^S, to the tick.
+//!
+//! Prints ticks of all repeats together, less those of an empty measurement.
+#![no_std]
+#![no_main]
+
+use backpropamine::network::Network;
+use backpropamine::scalar::Scalar;
+use core::hint::black_box;
+use core::ptr;
+use cortex_m_rt::entry;
+
+include!(concat!(env!("OUT_DIR"), "/image.rs"));
+
+/// Steps before the measurement: the traces are no longer empty then.
+const WARM_UP: u32 = 20;
+/// Steps of the measurement.
+const REPEATS: u32 = 20;
+
+#[entry]
+fn main() -> ! {
+    static mut MEMORY: image::Memory = image::Memory::new();
+    let mut agent = image::Agent::new(MEMORY);
+    let network: &Network<image::Scalar> = &image::NETWORK;
+    let (on, _) = image::Scalar::from_input(0.5, network.header());
+    let (off, _) = image::Scalar::from_input(-0.25, network.header());
+    let inputs = [[on; image::INPUTS], [off; image::INPUTS]];
+    let mut step = |number: u32| {
+        black_box(agent.step(black_box(&inputs[number as usize % 2])));
+    };
+    (0..WARM_UP).for_each(&mut step);
+    let timer = Timer::start();
+    let empty = timer.ticks(|number| {
+        black_box(number);
+    });
+    let steps = timer.ticks(step);
+    let head = timer.ticks(|_| {
+        black_box(agent.value());
+    });
+    defmt::println!(
+        "{{\"repeats\":{=u32},\"step\":{=u32},\"head\":{=u32}}}",
+        REPEATS,
+        steps - empty,
+        head.saturating_sub(empty)
+    );
+    firmware::exit(0)
+}
+
+/// Timer 0 of the MPS2 boards, counting down from the largest number.
+struct Timer;
+
+impl Timer {
+    const CONTROL: *mut u32 = 0x4000_0000 as *mut u32;
+    const VALUE: *mut u32 = 0x4000_0004 as *mut u32;
+    const RELOAD: *mut u32 = 0x4000_0008 as *mut u32;
+
+    fn start() -> Self {
+        // SAFETY: registers of a peripheral that nothing else uses.
+        unsafe {
+            ptr::write_volatile(Self::RELOAD, u32::MAX);
+            ptr::write_volatile(Self::VALUE, u32::MAX);
+            ptr::write_volatile(Self::CONTROL, 1);
+        }
+        Self
+    }
+
+    fn now(&self) -> u32 {
+        // SAFETY: reading the counter has no effect.
+        unsafe { ptr::read_volatile(Self::VALUE) }
+    }
+
+    /// Ticks that all repeats take together.
+    fn ticks(&self, mut run: impl FnMut(u32)) -> u32 {
+        let before = self.now();
+        for number in 0..REPEATS {
+            run(number);
+        }
+        before.wrapping_sub(self.now())
+    }
+}

@@ -1,0 +1,63 @@
+//! Does not link if a panic path survives in the loader or in a step: its panic handler calls a symbol that nobody
+//! defines, so the linker has to have removed it.
+//!
+//! Inputs go through `black_box`, or the compiler would run the whole program while building it.
+#![no_std]
+#![no_main]
+
+use backpropamine::network::{Agent, Network};
+use backpropamine::policy::Policy;
+use backpropamine::scalar::{Q15, Scalar};
+use core::hint::black_box;
+use core::panic::PanicInfo;
+use cortex_m as _;
+use cortex_m_rt::entry;
+
+include!(concat!(env!("OUT_DIR"), "/image.rs"));
+
+/// Room for the traces of a small image loaded at run time.
+const WORDS: usize = 256;
+
+#[panic_handler]
+fn panic(_: &PanicInfo) -> ! {
+    unsafe extern "C" {
+        /// Not defined anywhere: this name in the linker's message means that something can panic.
+        safe fn a_panic_path_survives() -> !;
+    }
+    a_panic_path_survives()
+}
+
+#[entry]
+fn main() -> ! {
+    static mut EMBEDDED: image::Memory = image::Memory::new();
+    static mut LOADED: [u64; WORDS] = [0; WORDS];
+    let mut agent = image::Agent::new(EMBEDDED);
+    black_box(agent.step(&black_box([Default::default(); image::INPUTS])));
+    black_box(agent.step_real(&black_box([0.5; image::INPUTS])));
+    black_box(agent.hebb(black_box(0), black_box(1)));
+    agent.reset();
+
+    load_and_step::<f32>(black_box(&[]), LOADED);
+    load_and_step::<Q15>(black_box(&[]), LOADED);
+    #[cfg(feature = "sabotage")]
+    black_box(LOADED[black_box(WORDS)]);
+    loop {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// The other door: an image that is known only at run time.
+fn load_and_step<S: Scalar>(bytes: &'static [u8], memory: &mut [u64]) {
+    let Ok(network) = Network::<S>::from_bytes(bytes) else { return };
+    let Some(memory) = memory.get_mut(..network.memory_words()) else {
+        return;
+    };
+    let Ok(mut agent) = Agent::new(&network, memory) else { return };
+    let logits = agent.step_real(black_box(&[]));
+    if let Ok(logits) = logits {
+        black_box(Policy::Sample.choose::<S>(logits, black_box(7)));
+    }
+    black_box(agent.value());
+    agent.reset_activity();
+    agent.reset_learning();
+}

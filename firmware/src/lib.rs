@@ -1,0 +1,13 @@
+//! What the firmware binaries share: how a run ends and how it says so, and the parts that a host can test.
+#![cfg_attr(not(test), no_std)]
+
+pub mod button;
+#[cfg(target_os = "none")]
+mod end;
+#[cfg(target_os = "none")]
+pub mod odd;
+#[cfg(target_os = "none")]
+pub mod paint;
+
+#[cfg(target_os = "none")]
+pub use end::exit;

@@ -1,0 +1,134 @@
+//! Random q15 networks of awkward sizes, with numbers and formats that no exporter writes: whatever a kernel does with the ends
+//! of rows and blocks, with wrapping sums and with saturated traces, a device has to give the bits of the host.
+//!
+//! The emulator tests of `host-train` include this file, so that both sides run the same source.
+
+use backpropamine::digest::Digest;
+use backpropamine::image::{Formats, HEADER_WORDS, Header, Numeric, Section, seal};
+use backpropamine::network::{Agent, Network};
+use backpropamine::rng::{Lifetime, Rng, Stream};
+use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::scalar::Q15;
+
+/// Hidden neurons: less than a lane, a group of lanes, a block; exactly that; more.
+const HIDDEN: [usize; 13] = [1, 2, 3, 7, 8, 16, 31, 32, 33, 63, 64, 65, 100];
+/// The largest of [`HIDDEN`].
+const LARGEST: usize = 100;
+/// Fractional bits of gains.
+const GAINS: [u8; 7] = [0, 7, 13, 14, 15, 16, 30];
+/// Steps of each network.
+const STEPS: u32 = 6;
+
+/// Words that every image fits in: weights, alpha, eta, and room for all that grows with the number of neurons only.
+pub const IMAGE_WORDS: usize = 3 * LARGEST * LARGEST / 2 + 20 * LARGEST;
+/// Words that every memory fits in: H and E, and room for activities.
+pub const MEMORY_WORDS: usize = 2 * LARGEST * LARGEST / 4 + 10 * LARGEST;
+
+/// Runs every network in the given room and reports `(rule, hidden neurons, digest of all gain formats)`. `None` is a bug.
+pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(u32, usize, u64)) -> Option<()> {
+    let mut case = 0;
+    for rule in [Rule::NonPlastic, Rule::Hebbian, Rule::Modulated, Rule::Retroactive] {
+        for hidden in HIDDEN {
+            let mut digest = Digest::new();
+            for gain in GAINS {
+                case += 1;
+                let draws = Rng::new(case).lifetime(Stream::Init, 0);
+                run(header(rule, hidden, gain, &draws), &draws, image, memory, &mut digest)?;
+            }
+            report(rule as u32, hidden, digest.value());
+        }
+    }
+    Some(())
+}
+
+/// A network whose coefficients are mostly as numerous as the fastest kernels want them.
+fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
+    let modulated = matches!(rule, Rule::Modulated | Rule::Retroactive);
+    let one_of = |index, choices: [Granularity; 4], present| match present {
+        true => choices[draws.below(0, index, 4) as usize],
+        false => Granularity::Absent,
+    };
+    let (single, neuron, connection) = (Granularity::Single, Granularity::PerNeuron, Granularity::PerConnection);
+    Header {
+        numeric: Numeric::Q15,
+        rule,
+        squash: Squash::Tanh,
+        clip: 1.0,
+        inputs: 1 + draws.below(0, 0, 40) as usize,
+        hidden,
+        outputs: 2,
+        modulators: usize::from(modulated),
+        alpha: one_of(1, [connection, connection, connection, single], rule != Rule::NonPlastic),
+        eta: one_of(
+            2,
+            [single, neuron, neuron, connection],
+            matches!(rule, Rule::Hebbian | Rule::Retroactive),
+        ),
+        hebbian_eta: Granularity::Absent,
+        fan_out: modulated && draws.below(0, 3, 2) == 0,
+        fan_out_bias: false,
+        value: false,
+        formats: Formats {
+            recurrent: draws.below(0, 4, 16) as u8,
+            input: 15,
+            gain,
+            fan_out: 13,
+            modulator: 12,
+            policy: 12,
+            ..Formats::default()
+        },
+        unit_fan_out: 1 << 14,
+        metadata_bytes: 0,
+    }
+}
+
+/// A few steps of one network, every number of which goes into the digest.
+fn run(header: Header, draws: &Lifetime, image: &mut [u32], memory: &mut [u64], digest: &mut Digest) -> Option<()> {
+    let image = image.get_mut(..header.total_words())?;
+    fill(&header, draws, image);
+    let network = Network::<Q15>::new(image).ok()?;
+    let mut agent = Agent::new(&network, memory.get_mut(..network.memory_words())?).ok()?;
+    let mut input = [Q15::from_bits(0); 40];
+    for step in 1..=STEPS {
+        for (number, x) in (0..).zip(&mut input) {
+            *x = Q15::from_bits(draws.draw(step, number) as i16);
+        }
+        agent.step(input.get(..header.inputs)?).ok()?;
+        agent.hidden().iter().for_each(|h| digest.word(h.to_bits() as u32));
+        agent
+            .modulator()
+            .iter()
+            .chain(agent.policy())
+            .for_each(|x| digest.word(x.to_bits() as u32));
+        if let Some(hebb) = agent.hebb(header.hidden - 1, header.hidden / 2) {
+            digest.word(hebb.to_bits());
+        }
+    }
+    agent.for_each_trace(|trace| digest.word(trace.to_bits() as u32));
+    Some(())
+}
+
+/// An image of random bits, in one network of three made small, so that sums do not all saturate the activities.
+fn fill(header: &Header, draws: &Lifetime, image: &mut [u32]) {
+    let narrow = 4 * draws.below(0, 5, 3);
+    let small = |bits: u32| u32::from((bits as i16 >> narrow) as u16);
+    for (number, word) in (0..).zip(&mut *image) {
+        let bits = draws.draw(STEPS + 1, number);
+        *word = small(bits) | small(bits >> 16) << 16;
+    }
+    // An eta of Retroactive is at most 1, and exactly 1 or 0 now and then.
+    let start = header.section_start(Section::Eta);
+    if let Some(eta) = image.get_mut(start..start + header.section_words(Section::Eta)) {
+        for word in eta {
+            *word = match *word & 7 {
+                0 => 0x8000_8000,
+                1 => 0,
+                _ => *word & 0x7fff_7fff,
+            };
+        }
+    }
+    if let Some(head) = image.first_chunk_mut::<HEADER_WORDS>() {
+        *head = header.words();
+    }
+    seal(image);
+}

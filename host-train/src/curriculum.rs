@@ -1,0 +1,152 @@
+//! Where a run stands: stage, attempt, learning rate. Stages end on success, attempts on a lack of it.
+//!
+//! Leaving the first stage takes some hundred to some thousand iterations, at random. So a run that has not reached the
+//! full task when its patience ends starts anew with other weights; after the last restart it goes to the full task
+//! anyway, which is what networks that cannot learn the first stage are measured on.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{CurriculumOptions, TrainingOptions};
+
+/// The position in the curriculum; all of it is part of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Curriculum {
+    /// Current stage, 0 first.
+    pub stage: usize,
+    /// Restarts so far.
+    pub attempt: u32,
+    /// Iterations of this attempt before the full task.
+    pub early_iterations: u32,
+    /// Iterations of the full task.
+    pub full_iterations: u32,
+    /// Correct and all late responses of the latest iterations of this stage.
+    window: VecDeque<(u32, u32)>,
+}
+
+/// What follows from an iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More of the same.
+    Continue,
+    /// The next stage.
+    Advance,
+    /// New weights, first stage.
+    Restart,
+}
+
+impl Curriculum {
+    /// Late accuracy over the window; `None` until a trial has ended.
+    pub fn accuracy(&self) -> Option<f64> {
+        let sum = |(correct, all), &(c, a): &(u32, u32)| (correct + c, all + a);
+        let (correct, all) = self.window.iter().fold((0, 0), sum);
+        (all > 0).then(|| f64::from(correct) / f64::from(all))
+    }
+
+    /// Takes note of an iteration's late responses and moves on. `stages` is the number of stages of the course.
+    pub fn record(&mut self, late: (u32, u32), stages: usize, options: &CurriculumOptions) -> Next {
+        self.window.push_back(late);
+        if self.window.len() > options.window {
+            self.window.pop_front();
+        }
+        if self.stage + 1 == stages {
+            self.full_iterations += 1;
+            return Next::Continue;
+        }
+        self.early_iterations += 1;
+        let learned = self.accuracy().is_some_and(|accuracy| accuracy > options.threshold);
+        if learned && self.window.len() == options.window {
+            self.go_to(self.stage + 1);
+            Next::Advance
+        } else if self.early_iterations < options.patience {
+            Next::Continue
+        } else if self.attempt < options.restarts {
+            self.restart();
+            Next::Restart
+        } else {
+            self.go_to(stages - 1);
+            Next::Advance
+        }
+    }
+
+    /// Whether another restart is allowed.
+    pub fn may_restart(&self, options: &CurriculumOptions) -> bool {
+        self.attempt < options.restarts
+    }
+
+    /// Back to the first stage with a new attempt.
+    pub fn restart(&mut self) {
+        *self = Self {
+            attempt: self.attempt + 1,
+            ..Self::default()
+        };
+    }
+
+    /// Adam's rate of the next iteration: constant before the full task, then linear over its iterations.
+    pub fn learning_rate(&self, stages: usize, training: &TrainingOptions, options: &CurriculumOptions) -> f64 {
+        if self.stage + 1 < stages {
+            return training.learning_rate * options.learning_rate_factor;
+        }
+        let progress = f64::from(self.full_iterations) / f64::from(training.iterations);
+        training.learning_rate + (training.learning_rate_end - training.learning_rate) * progress
+    }
+
+    /// Episodes of the next iteration.
+    pub fn batch(&self, stages: usize, training: &TrainingOptions, options: &CurriculumOptions) -> usize {
+        if self.stage + 1 < stages { options.batch } else { training.batch }
+    }
+
+    fn go_to(&mut self, stage: usize) {
+        self.stage = stage;
+        self.window.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn options(patience: u32, restarts: u32) -> CurriculumOptions {
+        CurriculumOptions {
+            patience,
+            restarts,
+            window: 10,
+            ..Config::default().curriculum
+        }
+    }
+
+    #[test]
+    fn success_over_a_whole_window_advances() {
+        let options = options(1000, 0);
+        let mut curriculum = Curriculum::default();
+        for _ in 0..9 {
+            assert_eq!(curriculum.record((10, 10), 3, &options), Next::Continue);
+        }
+        assert_eq!(curriculum.record((10, 10), 3, &options), Next::Advance);
+        assert_eq!((curriculum.stage, curriculum.accuracy()), (1, None));
+    }
+
+    #[test]
+    fn the_plateau_restarts_then_gives_way() {
+        let options = options(20, 1);
+        let mut curriculum = Curriculum::default();
+        let next: Vec<_> = (0..40).map(|_| curriculum.record((5, 10), 3, &options)).collect();
+        assert_eq!((next[19], next[39]), (Next::Restart, Next::Advance));
+        assert_eq!((curriculum.stage, curriculum.attempt), (2, 1));
+    }
+
+    #[test]
+    fn the_rate_falls_linearly_on_the_full_task() {
+        let mut config = Config::default();
+        (config.training.learning_rate, config.training.learning_rate_end) = (2e-3, 1e-3);
+        let mut curriculum = Curriculum::default();
+        let rate = |curriculum: &Curriculum| curriculum.learning_rate(2, &config.training, &config.curriculum);
+        assert_eq!(rate(&curriculum), 1e-3);
+        curriculum.stage = 1;
+        assert_eq!(rate(&curriculum), 2e-3);
+        curriculum.full_iterations = config.training.iterations;
+        assert!((rate(&curriculum) - 1e-3).abs() < 1e-12);
+    }
+}

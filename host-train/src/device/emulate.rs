@@ -1,0 +1,244 @@
+//! `emulate`: a network on an emulated board, live.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use backpropamine::task::cue::{Config, Variant};
+use clap::Args;
+use serde_json::json;
+
+use super::board::Board;
+use super::emulator::{self, Options};
+use super::firmware::{Firmware, Recipe};
+use super::record::{self, Record};
+use super::setup::SetupArgs;
+use crate::cli::{Console, ExitKind, NumericArg, Report};
+use crate::eval::{self, Evaluation};
+use crate::files;
+use crate::runnable::{Choice, Runnable};
+
+/// Run a network's lifetimes on an emulated board
+#[derive(Debug, Args)]
+#[command(
+    after_help = "JSON: board, numeric, lifetimes, steps, trials, correct, late_accuracy, late_interval, digest, \
+                        equal_to_host, seconds.\n\n\
+                        Example: backpropamine emulate firmware/weights/cue-simple.bpam --board microbit"
+)]
+pub struct EmulateCommand {
+    /// The network, a safetensors model or a .bpam image
+    model: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+    /// The board
+    #[arg(long, default_value = Board::DEFAULT.name, value_parser = Board::parser(Board::is_emulated))]
+    board: &'static Board,
+    /// Number of lifetimes
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    lifetimes: u32,
+    /// Change a key of the task, such as task.steps=480
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Folder of the firmware workspace [default: the one of the checkout around the current folder]
+    #[arg(long, value_name = "DIR")]
+    firmware: Option<PathBuf>,
+}
+
+impl EmulateCommand {
+    /// Builds, runs, reports every trial, and compares with the host.
+    ///
+    /// # Errors
+    /// When the model is bad, a tool is missing, or the run fails.
+    pub fn run(&self, console: &Console) -> Result<Report> {
+        let network = self.choice.open(&self.model, None)?;
+        let task = eval::cue_task(&network, &self.model, &self.settings)?;
+        let toolchain = self.setup.prepare(console, &[self.board.target])?;
+        let firmware = Firmware::locate(self.firmware.as_deref(), toolchain)?;
+        console.note(format_args!("building firmware for {} ({})", self.board.name, self.board.cpu));
+        let run = CueRun {
+            network: &network,
+            task,
+            lifetimes: self.lifetimes,
+        };
+        let start = Instant::now();
+        let records = run.on_board(&firmware, self.board, |record| {
+            if let Record::Trial(trial) = record {
+                console.say(live_line(trial));
+            }
+        })?;
+        let equal = record::first_difference(&records, &record::on_host(&network, task, self.lifetimes)?).is_none();
+        let evaluation = record::evaluation(&records)?;
+        console.say(curve(&evaluation));
+        console.say(if equal {
+            "the host computes the same, bit for bit"
+        } else {
+            "the host computes something else"
+        });
+        let summary = record::summary(&records)?;
+        let late = evaluation.late_accuracy();
+        let value = json!({
+            "board": self.board.name,
+            "numeric": network.numeric.to_string(),
+            "lifetimes": summary.lifetimes,
+            "steps": summary.steps,
+            "trials": summary.trials,
+            "correct": summary.correct,
+            "late_accuracy": late.value,
+            "late_interval": late.interval,
+            "digest": summary.digest,
+            "equal_to_host": equal,
+            "seconds": start.elapsed().as_secs_f64(),
+        });
+        Report::with_success(value, equal)
+    }
+}
+
+/// Lifetimes of a network in the cue task.
+#[derive(Clone, Copy)]
+pub struct CueRun<'a> {
+    /// The network.
+    pub network: &'a Runnable,
+    /// The task.
+    pub task: Config,
+    /// How many lifetimes.
+    pub lifetimes: u32,
+}
+
+impl CueRun<'_> {
+    /// Builds the firmware `cue` with this network and runs it on an emulated board; every record as it comes.
+    ///
+    /// # Errors
+    /// When the network is in f64, the build or the run fails, or the report is incomplete.
+    pub fn on_board(&self, firmware: &Firmware, board: &'static Board, mut see: impl FnMut(&Record)) -> Result<Vec<Record>> {
+        let image = ImageForBuild::new(self.network)?;
+        let recipe = Recipe {
+            image: Some(image.path()),
+            variables: self.variables(),
+            ..Recipe::new("cue", board)
+        };
+        let elf = firmware.build(&recipe)?;
+        let mut records = Vec::new();
+        // A minute, and a generous 50 ms for each of the 120 steps times 10 of an ordinary lifetime.
+        let limit = Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.task.steps.div_ceil(120);
+        emulator::run(&elf, board, Options { limit, icount_shift: None }, |line| {
+            let record = Record::parse(line)?;
+            see(&record);
+            records.push(record);
+            Ok(())
+        })?;
+        record::summary(&records)?;
+        Ok(records)
+    }
+
+    /// The task as `firmware/build.rs` reads it.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let Config {
+            variant,
+            cues,
+            bits,
+            steps,
+            fixed,
+            flip,
+            time_input,
+        } = self.task;
+        let variant = if variant == Variant::Code { "code" } else { "paper" };
+        vec![
+            ("BPAM_LIFETIMES", self.lifetimes.to_string()),
+            ("BPAM_VARIANT", variant.into()),
+            ("BPAM_CUES", cues.to_string()),
+            ("BPAM_BITS", bits.to_string()),
+            ("BPAM_STEPS", steps.to_string()),
+            ("BPAM_FIXED", fixed.to_string()),
+            ("BPAM_FLIP", flip.to_string()),
+            ("BPAM_TIME_INPUT", time_input.to_string()),
+        ]
+    }
+}
+
+/// A network as a file that a build can embed. Its name follows from its content, so an equal image builds nothing anew.
+pub struct ImageForBuild(PathBuf);
+
+impl ImageForBuild {
+    /// Writes the image into the folder for temporary files.
+    ///
+    /// # Errors
+    /// [`ExitKind::Usage`] for a network in f64; when the file cannot be written.
+    pub fn new(network: &Runnable) -> Result<Self> {
+        if matches!(network.numeric, NumericArg::F64 | NumericArg::Micromath) {
+            let message = format!(
+                "--numeric {}: this firmware computes in f32 or q15; use one of these",
+                network.numeric
+            );
+            return Err(ExitKind::Usage(message).into());
+        }
+        let bytes: Vec<u8> = network.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        // The header's checksum, its fourth word.
+        let path = std::env::temp_dir().join(format!("backpropamine-{:08x}.bpam", network.words[3]));
+        files::write_atomically(&path, &bytes)?;
+        Ok(Self(path))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+fn live_line(trial: &record::Trial) -> String {
+    let record::Trial {
+        lifetime,
+        trial,
+        step,
+        response,
+        correct,
+        m,
+        ..
+    } = trial;
+    let mark = if *correct { "right" } else { "WRONG" };
+    format!(
+        "lifetime {lifetime:4}  trial {:3}  step {step:4}  response {response}  {mark}  M {m:+.3}",
+        trial + 1
+    )
+}
+
+/// Accuracy by trial as bars.
+pub fn curve(evaluation: &Evaluation) -> String {
+    let mut text = String::from("trial  right\n");
+    for trial in evaluation.by_trial() {
+        let [low, high] = trial.interval.map(|share| format!("{:3.0}", 100.0 * share));
+        text += &format!(
+            "{:5}  {} {:3.0}% ({low} …{high}%)\n",
+            trial.trial,
+            bar(trial.accuracy),
+            100.0 * trial.accuracy
+        );
+    }
+    let late = evaluation.late_accuracy();
+    let [low, high] = late.interval.map(|share| format!("{:.1}%", 100.0 * share));
+    text + &format!("second half of the lifetimes: {:.1}% right ({low} … {high})", 100.0 * late.value)
+}
+
+/// A share of 1 as a bar of 32 columns, in eighths.
+pub fn bar(share: f64) -> String {
+    const COLUMNS: usize = 32;
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share.clamp(0.0, 1.0) * (8 * COLUMNS) as f64).round() as usize;
+    let drawn = "█".repeat(eighths / 8) + PARTS[eighths % 8];
+    let padding = COLUMNS - drawn.chars().count();
+    drawn + &" ".repeat(padding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_fill_their_columns() {
+        for share in [0.0, 0.013, 0.5, 0.999, 1.0, 7.0] {
+            assert_eq!(bar(share).chars().count(), 32, "{share}");
+        }
+        assert_eq!(bar(0.5).trim_end(), "█".repeat(16));
+    }
+}

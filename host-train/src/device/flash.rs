@@ -1,0 +1,73 @@
+//! `flash`: a network on a real board, through a debug probe.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+
+use super::board::{Board, Kind};
+use super::emulate::ImageForBuild;
+use super::firmware::{Firmware, Recipe};
+use super::setup::SetupArgs;
+use super::toolchain::printed;
+use crate::cli::{Console, ExitKind, Report};
+use crate::runnable::Choice;
+
+/// Put a network on a real board with a debug probe, and show what it reports
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Needs probe-rs and a probe; ends with Ctrl-C. On the nRF52840-DK, LED 1 is the network's answer, LED 2 the truth; \
+                        button 1 within two seconds pays -1, no press +1.\n\n\
+                        JSON: board, elf_bytes.\n\n\
+                        Example: backpropamine flash firmware/weights/cue-simple.bpam --board nrf52840"
+)]
+pub struct FlashCommand {
+    /// The network, a safetensors model or a .bpam image of the cue task
+    model: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+    /// The board
+    #[arg(long, default_value = "nrf52840", value_parser = Board::parser(|board| !board.is_emulated()))]
+    board: &'static Board,
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Folder of the firmware workspace [default: the one of the checkout around the current folder]
+    #[arg(long, value_name = "DIR")]
+    firmware: Option<PathBuf>,
+}
+
+impl FlashCommand {
+    /// Builds, flashes, and follows the board's report.
+    ///
+    /// # Errors
+    /// [`ExitKind::MissingTool`] without probe-rs or a compiler; when the model is bad, or the build or probe-rs fails.
+    pub fn run(&self, console: &Console) -> Result<Report> {
+        let network = self.choice.open(&self.model, None)?;
+        let Kind::Real(chip) = self.board.kind else {
+            return Err(ExitKind::Usage(format!("--board {}: is emulated; use `emulate`", self.board.name)).into());
+        };
+        if printed("probe-rs", &["--version"]).is_none() {
+            let message = "probe-rs is missing; type this line:\n  cargo install --locked probe-rs-tools";
+            return Err(ExitKind::MissingTool(message.into()).into());
+        }
+        let toolchain = self.setup.compiler(console, &[self.board.target])?;
+        let firmware = Firmware::locate(self.firmware.as_deref(), toolchain)?;
+        let image = ImageForBuild::new(&network)?;
+        console.note(format_args!("building firmware for {} ({})", self.board.name, self.board.cpu));
+        let recipe = Recipe {
+            image: Some(image.path()),
+            features: Some(self.board.name),
+            ..Recipe::new(self.board.name, self.board)
+        };
+        let elf = firmware.build(&recipe)?;
+        let status = Command::new("probe-rs")
+            .args(["run", "--chip", chip])
+            .arg(&*elf.file)
+            .status()
+            .context("starting probe-rs")?;
+        crate::interrupt::check()?;
+        Report::with_success(json!({ "board": self.board.name, "elf_bytes": elf.bytes.len() }), status.success())
+    }
+}

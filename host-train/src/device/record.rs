@@ -1,0 +1,215 @@
+//! What the firmware `cue` reports, one JSON object a line. The host's own run makes the same records.
+
+use anyhow::{Context, Result, anyhow, bail};
+use backpropamine::digest::Digest;
+use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
+use backpropamine::network::{Agent, Network};
+use backpropamine::policy::Policy;
+use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::task::cue::{Config, Cue};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::NumericArg;
+use crate::eval::{Evaluation, Life};
+use crate::runnable::Runnable;
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Record {
+    /// One step of the first lifetime.
+    Step(Step),
+    /// One trial that ended.
+    Trial(Trial),
+    /// The last line: the run is complete.
+    Summary(Summary),
+}
+
+/// One step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Number of the lifetime.
+    pub lifetime: u32,
+    /// Step within the lifetime, from 0.
+    pub step: u32,
+    /// The action.
+    pub action: u32,
+    /// Reward of this step.
+    pub reward: f32,
+    /// The first modulator m(t); 0 without one.
+    pub m: f32,
+}
+
+/// One trial.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Number of the lifetime: it has the evaluation seed 1,000,000 + this.
+    pub lifetime: u32,
+    /// Trial within the lifetime, from 0.
+    pub trial: u32,
+    /// Step at which it ended.
+    pub step: u32,
+    /// The response: 1 says that the target was shown.
+    pub response: u32,
+    /// Whether the response was right.
+    pub correct: bool,
+    /// Reward of this step.
+    pub reward: f32,
+    /// The first modulator m(t) at this step; 0 without one.
+    pub m: f32,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Lifetimes that ran.
+    pub lifetimes: u32,
+    /// Steps of each.
+    pub steps: u32,
+    /// Trials of all lifetimes.
+    pub trials: u32,
+    /// Right responses among them.
+    pub correct: u32,
+    /// Digest over everything that every lifetime computed, as 16 hexadecimal digits.
+    pub digest: String,
+}
+
+impl Record {
+    /// Reads one line of a report.
+    ///
+    /// # Errors
+    /// When the line is no record.
+    pub fn parse(line: &str) -> Result<Self> {
+        serde_json::from_str(line).with_context(|| format!("the firmware reported what is no record: {line}"))
+    }
+}
+
+/// The records of the host's own run: lifetimes 0 to `lifetimes` of the network in the task, as the firmware runs them.
+///
+/// # Errors
+/// When the image or the task cannot be used.
+pub fn on_host(network: &Runnable, task: Config, lifetimes: u32) -> Result<Vec<Record>> {
+    match network.numeric {
+        NumericArg::Q15 => host_run::<Q15>(&network.words, task, lifetimes),
+        NumericArg::F32 => host_run::<f32>(&network.words, task, lifetimes),
+        NumericArg::F64 | NumericArg::Micromath => bail!("this firmware does not compute in {}", network.numeric),
+    }
+}
+
+fn host_run<S: Scalar<Real = f32>>(words: &[u32], config: Config, lifetimes: u32) -> Result<Vec<Record>> {
+    let network = Network::<S>::new(words).map_err(|error| anyhow!("{error}"))?;
+    let mut memory = vec![0; network.memory_words()];
+    let mut agent = Agent::new(&network, &mut memory).map_err(|error| anyhow!("{error}"))?;
+    let mut task = Cue::new(config).map_err(|error| anyhow!("task.{error}"))?;
+    let mut digest = Digest::new();
+    let mut records = Vec::new();
+    for lifetime in 0..lifetimes {
+        let seed = EVALUATION_SEED + u64::from(lifetime);
+        let mut life = Lifetime::new(&mut task, &mut agent, Policy::Sample, seed);
+        let mut trial = 0;
+        while let Some(event) = life.next() {
+            let m = life.agent().modulator().first().map_or(0.0, |m| S::output_to_real(*m));
+            let (step, action, reward) = (event.step, event.action as u32, event.outcome.reward);
+            if lifetime == 0 {
+                records.push(Record::Step(Step {
+                    lifetime,
+                    step,
+                    action,
+                    reward,
+                    m,
+                }));
+            }
+            if let Some(correct) = event.outcome.trial {
+                records.push(Record::Trial(Trial {
+                    lifetime,
+                    trial,
+                    step,
+                    response: action,
+                    correct,
+                    reward,
+                    m,
+                }));
+                trial += 1;
+            }
+        }
+        let value = life.digest();
+        digest.word(value as u32);
+        digest.word((value >> 32) as u32);
+    }
+    let summary = Summary::of(&records, lifetimes, config.steps, digest.value());
+    records.push(Record::Summary(summary));
+    Ok(records)
+}
+
+impl Summary {
+    fn of(records: &[Record], lifetimes: u32, steps: u32, digest: u64) -> Self {
+        let outcomes = trials(records).map(|trial| u32::from(trial.correct));
+        let (trials, correct) = outcomes.fold((0, 0), |(trials, correct), one| (trials + 1, correct + one));
+        Self {
+            lifetimes,
+            steps,
+            trials,
+            correct,
+            digest: format!("{digest:016x}"),
+        }
+    }
+}
+
+/// The trials among records.
+pub fn trials(records: &[Record]) -> impl Iterator<Item = &Trial> {
+    records.iter().filter_map(|record| match record {
+        Record::Trial(trial) => Some(trial),
+        _ => None,
+    })
+}
+
+/// The steps among records: those of the first lifetime.
+pub fn steps(records: &[Record]) -> impl Iterator<Item = &Step> {
+    records.iter().filter_map(|record| match record {
+        Record::Step(step) => Some(step),
+        _ => None,
+    })
+}
+
+/// The last line of a complete run.
+///
+/// # Errors
+/// When the last record is no summary.
+pub fn summary(records: &[Record]) -> Result<&Summary> {
+    match records.last() {
+        Some(Record::Summary(summary)) => Ok(summary),
+        _ => bail!("the firmware ended without its last line"),
+    }
+}
+
+/// The statistics of a report.
+///
+/// # Errors
+/// When the last record is no summary.
+pub fn evaluation(records: &[Record]) -> Result<Evaluation> {
+    let Summary { lifetimes, steps, .. } = *summary(records)?;
+    let mut lives = vec![Life::default(); lifetimes as usize];
+    for trial in trials(records) {
+        let life = lives
+            .get_mut(trial.lifetime as usize)
+            .context("the firmware reported a lifetime too many")?;
+        life.trials.push(trial.correct);
+        life.reward += f64::from(trial.reward);
+        if trial.step >= steps.div_ceil(2) {
+            life.late_correct += u32::from(trial.correct);
+            life.late_trials += 1;
+        }
+    }
+    Ok(Evaluation {
+        lives,
+        saturated_inputs: 0,
+    })
+}
+
+/// Where two reports differ first, in words; `None` if they are equal.
+pub fn first_difference(device: &[Record], host: &[Record]) -> Option<String> {
+    if let Some((device, host)) = device.iter().zip(host).find(|(device, host)| device != host) {
+        return Some(format!("the device reports {device:?}, the host computes {host:?}"));
+    }
+    (device.len() != host.len()).then(|| format!("the device reports {} records, the host {}", device.len(), host.len()))
+}

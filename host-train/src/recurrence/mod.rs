@@ -1,0 +1,31 @@
+//! The fused forward and backward pass of the plastic recurrence (Miconi et al., ICLR 2019, Eq. 1-5): meta-training's heart.
+//!
+//! ```text
+//! h_j(t) = tanh( drive_j(t) + Σ_i (w_ji + alpha_ji H_ji(t)) h_i(t-1) )        m(t) = f( Wm h(t) + bm )
+//! M_j(t) = Σ_k g_jk m_k(t) + c_j            and the rule writes H(t+1) from M(t), h(t) and h(t-1)
+//! ```
+//!
+//! A rollout steps one [`Forward`] per lifetime, which records `h` and `m` in a [`Trajectory`]; [`backward()`] turns
+//! `dL/dh` over whole lifetimes into gradients of every parameter and of the drive. Both have the same bits for any
+//! number of threads. [`RecurrenceOp`] is the pair as one Candle operation.
+
+mod affine;
+mod backward;
+mod forward;
+mod kernel;
+mod op;
+pub mod oracle;
+mod real;
+mod rule;
+mod spec;
+mod sweep;
+mod weights;
+
+pub use affine::Affine;
+pub use backward::{Backward, backward};
+pub use forward::{Forward, Trajectory};
+pub use kernel::{Kernel, KernelError, Path};
+pub use op::RecurrenceOp;
+pub use real::Real;
+pub use spec::{Clip, Gradients, Mask, Parameters, Spec, SpecError, TENSORS};
+pub use weights::Weights;

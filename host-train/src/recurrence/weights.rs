@@ -1,0 +1,252 @@
+//! The parameters as the sweeps read them: padded to whole blocks, coarse coefficients spread out.
+
+use std::ops::Range;
+
+use backpropamine::rule::{Granularity, Rule};
+
+use super::kernel::{LANES, Lanes, Path, flat, flat_mut};
+use super::real::Real;
+use super::spec::{Clip, Parameters, Spec, SpecError};
+use super::sweep::{Combine, Matrices, blocks, panels};
+
+/// Which [`Plasticity`](super::rule::Plasticity) a range of neurons follows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Still,
+    Outer,
+    OuterDense,
+    Traced,
+    TracedDense,
+}
+
+/// Runs `$body` with `$R` standing for the rule of `$kind`.
+macro_rules! with_rule {
+    ($kind:expr, $R:ident => $body:expr) => {
+        match $kind {
+            $crate::recurrence::weights::Kind::Still => {
+                type $R = $crate::recurrence::rule::Still;
+                $body
+            }
+            $crate::recurrence::weights::Kind::Outer => {
+                type $R = $crate::recurrence::rule::Outer;
+                $body
+            }
+            $crate::recurrence::weights::Kind::OuterDense => {
+                type $R = $crate::recurrence::rule::OuterDense;
+                $body
+            }
+            $crate::recurrence::weights::Kind::Traced => {
+                type $R = $crate::recurrence::rule::Traced;
+                $body
+            }
+            $crate::recurrence::weights::Kind::TracedDense => {
+                type $R = $crate::recurrence::rule::TracedDense;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_rule;
+
+/// Parameters ready for stepping, made once per iteration and shared by all of its lifetimes.
+#[derive(Clone, Debug)]
+pub struct Weights<F> {
+    pub(super) spec: Spec,
+    pub(super) path: Path,
+    /// Blocks per row.
+    pub(super) columns: usize,
+    limit: F,
+    /// Consecutive neurons that follow one rule.
+    pub(super) kinds: Vec<(Range<usize>, Kind)>,
+    /// For each kind, 1 for its neurons and 0 for the others.
+    pub(super) members: Vec<Vec<Lanes<F>>>,
+    /// Whether what neuron j receives is modulated.
+    pub(super) modulated: Vec<bool>,
+    weight: Vec<Lanes<F>>,
+    alpha: Vec<Lanes<F>>,
+    /// A matrix if eta is one per connection, else empty.
+    eta: Vec<Lanes<F>>,
+    /// Eta of each neuron; 0 where it has none or one per connection.
+    pub(super) row_eta: Vec<Lanes<F>>,
+    /// `c_j` of modulated neurons, the Hebbian rate of the others.
+    base_rate: Vec<Lanes<F>>,
+    /// `g`, transposed: `[K][columns]`, 1 where it is not learned, 0 for unmodulated neurons.
+    pub(super) fan_out: Vec<Lanes<F>>,
+    /// `[K][columns]`
+    pub(super) modulator: Vec<Lanes<F>>,
+    pub(super) modulator_bias: Vec<F>,
+}
+
+impl<F: Real> Weights<F> {
+    /// Checks and prepares `parameters`.
+    pub fn new(spec: &Spec, parameters: &Parameters<F>, path: Path) -> Result<Self, SpecError> {
+        spec.check()?;
+        parameters.check(spec)?;
+        let h = spec.hidden;
+        let Clip::Hard(limit) = spec.clip;
+        let dense = spec.eta == Granularity::PerConnection;
+        let modulated = modulated(spec);
+        let row_eta = if dense { vec![F::ZERO; h] } else { per_neuron(&parameters.eta, h) };
+        let hebbian = if spec.rule == Rule::Hebbian {
+            row_eta.clone()
+        } else {
+            per_neuron(&parameters.hebbian_eta, h)
+        };
+        let bias = per_neuron(&parameters.fan_out_bias, h);
+        let base_rate: Vec<F> = (0..h).map(|j| if modulated[j] { bias[j] } else { hebbian[j] }).collect();
+        let fan_out: Vec<F> = (0..spec.modulators * h)
+            .map(|index| match (index / h, index % h) {
+                (_, j) if !modulated[j] => F::ZERO,
+                (k, j) => parameters.fan_out_weight.get(j * spec.modulators + k).copied().unwrap_or(F::ONE),
+            })
+            .collect();
+        let kinds = kinds(spec);
+        let members = |rows: &Range<usize>| (0..h).map(|j| if rows.contains(&j) { F::ONE } else { F::ZERO }).collect::<Vec<F>>();
+        Ok(Self {
+            path,
+            columns: blocks(h),
+            limit: F::real(limit.into()),
+            members: kinds.iter().map(|(rows, _)| padded(&members(rows), h)).collect(),
+            kinds,
+            modulated,
+            weight: paneled(&parameters.weight, h),
+            alpha: paneled(&per_connection(&parameters.alpha, h), h),
+            eta: if dense { paneled(&parameters.eta, h) } else { Vec::new() },
+            row_eta: padded(&row_eta, h),
+            base_rate: padded(&base_rate, h),
+            fan_out: padded(&fan_out, h),
+            modulator: padded(&parameters.modulator_weight, h),
+            modulator_bias: parameters.modulator_bias.clone(),
+            spec: spec.clone(),
+        })
+    }
+
+    /// What they were made for.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Size of a matrix.
+    pub(super) fn matrix(&self) -> usize {
+        self.spec.hidden * self.columns
+    }
+
+    /// What the sweeps read.
+    pub(super) fn matrices(&self) -> Matrices<'_, F> {
+        Matrices {
+            neurons: self.spec.hidden,
+            weight: &self.weight,
+            alpha: &self.alpha,
+            eta: &self.eta,
+            limit: self.limit,
+        }
+    }
+
+    /// `M_j = Σ_k g_jk m_k + c_j` of modulated neurons, the Hebbian rate of the others.
+    pub(super) fn rates(&self, m: &[F], rates: &mut [Lanes<F>]) {
+        rates.copy_from_slice(&self.base_rate);
+        self.path.run(Combine {
+            factors: m,
+            vectors: &self.fan_out,
+            out: rates,
+        });
+    }
+}
+
+/// Whether each neuron is modulated.
+fn modulated(spec: &Spec) -> Vec<bool> {
+    let all = spec.rule.is_modulated();
+    spec.mask.as_ref().map_or(vec![all; spec.hidden], |mask| mask.modulated.clone())
+}
+
+/// Consecutive neurons of one rule.
+fn kinds(spec: &Spec) -> Vec<(Range<usize>, Kind)> {
+    let dense = spec.eta == Granularity::PerConnection;
+    let kind = match spec.rule {
+        Rule::NonPlastic => Kind::Still,
+        Rule::Hebbian if dense => Kind::OuterDense,
+        Rule::Hebbian | Rule::Modulated => Kind::Outer,
+        Rule::Retroactive if dense => Kind::TracedDense,
+        Rule::Retroactive => Kind::Traced,
+    };
+    let followers = match spec.rule {
+        Rule::Retroactive => modulated(spec),
+        _ => vec![true; spec.hidden],
+    };
+    let mut start = 0;
+    let runs = followers.chunk_by(|a, b| a == b);
+    runs.map(|run| {
+        let range = start..start + run.len();
+        start = range.end;
+        (range, if run[0] { kind } else { Kind::Outer })
+    })
+    .collect()
+}
+
+/// Rows of `width` numbers, each padded with zeros to whole blocks.
+pub(super) fn padded<F: Real>(values: &[F], width: usize) -> Vec<Lanes<F>> {
+    let columns = blocks(width);
+    let mut matrix = vec![Lanes::default(); values.len() / width * columns];
+    for (row, values) in matrix.chunks_exact_mut(columns).zip(values.chunks_exact(width)) {
+        flat_mut(row)[..width].copy_from_slice(values);
+    }
+    matrix
+}
+
+/// A matrix `[neurons][neurons]` (or none) as the sweeps want it.
+fn paneled<F: Real>(values: &[F], neurons: usize) -> Vec<Lanes<F>> {
+    let rows = padded(values, neurons);
+    let columns = blocks(neurons);
+    let panels = panels(columns).flat_map(|panel| rows.chunks_exact(columns).flat_map(move |row| &row[panel.start..][..panel.width]));
+    panels.copied().collect()
+}
+
+/// The inverse of [`padded`].
+pub(super) fn unpadded<F: Real>(matrix: &[Lanes<F>], width: usize) -> Vec<F> {
+    matrix
+        .chunks_exact(blocks(width))
+        .flat_map(|row| flat(row)[..width].iter().copied())
+        .collect()
+}
+
+/// The inverse of [`paneled`].
+pub(super) fn unpaneled<F: Real>(matrix: &[Lanes<F>], neurons: usize) -> Vec<F> {
+    let columns = blocks(neurons);
+    let mut rows = vec![Lanes::default(); matrix.len()];
+    for panel in panels(columns) {
+        let tiles = matrix.get(panel.start * neurons..).unwrap_or_default().chunks_exact(panel.width);
+        for (row, tile) in rows.chunks_exact_mut(columns).zip(tiles) {
+            row[panel.start..][..panel.width].copy_from_slice(tile);
+        }
+    }
+    unpadded(&rows, neurons)
+}
+
+/// Where number `(post, pre)` of a matrix lies among its numbers.
+pub(super) fn position(neurons: usize, post: usize, pre: usize) -> usize {
+    let block = pre / LANES;
+    let panel = panels(blocks(neurons)).take_while(|panel| panel.start <= block).last();
+    let panel = panel.expect("the first panel starts at 0");
+    (panel.start * neurons + post * panel.width + block - panel.start) * LANES + pre % LANES
+}
+
+/// One number for each neuron, from one for all, one for each, or none (0).
+fn per_neuron<F: Real>(values: &[F], neurons: usize) -> Vec<F> {
+    match values {
+        [] => vec![F::ZERO; neurons],
+        [one] => vec![*one; neurons],
+        each => each.to_vec(),
+    }
+}
+
+/// One number for each connection, from one for all, one for each neuron, one for each connection, or none (none).
+fn per_connection<F: Real>(values: &[F], neurons: usize) -> Vec<F> {
+    match values {
+        [] => Vec::new(),
+        each if each.len() == neurons * neurons => each.to_vec(),
+        coarse => per_neuron(coarse, neurons)
+            .iter()
+            .flat_map(|&value| std::iter::repeat_n(value, neurons))
+            .collect(),
+    }
+}

@@ -1,0 +1,264 @@
+//! `train`: meta-trains one or several seeds into run folders.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use backpropamine::rule::Rule;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::cli::{Console, ExitKind, Report, rule_parser};
+use crate::config::Config;
+use crate::model::rule_word;
+use crate::run::{self, Progress};
+use crate::train::CueCourse;
+
+/// Meta-train a network: find out how it should learn
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every key of a preset (host-train/presets/cue-small.toml has them all) can be set with --set, for example
+--set network.hidden=48. A preset is a built-in name (cue-small, cue-long, cue-code, cue-paper, cue-fixed) or a TOML file.
+The folder gets config.toml, metrics.jsonl, model.safetensors, state.safetensors, curve.svg and env.json.
+
+JSON: runs, one object per seed: seed, folder, rule, iterations, restarts, accuracy (late accuracy in training), seconds.
+
+Example: backpropamine train cue --rule simple --seed 1,2,5-9 --out runs/simple")]
+pub struct TrainCommand {
+    /// The task
+    task: TaskName,
+    /// A built-in preset or a TOML file [default: cue-small]
+    #[arg(long, value_name = "PRESET")]
+    preset: Option<String>,
+    /// The learning rule: none, hebbian, simple or retroactive
+    #[arg(long, value_parser = rule_parser())]
+    rule: Option<Rule>,
+    /// Seeds, such as 1,2,5-9; several go to OUT/seed-N
+    #[arg(long, value_name = "SEEDS")]
+    seed: Option<Seeds>,
+    /// Where to compute: cpu or cuda[:n]
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    device: Device,
+    /// The run folder
+    #[arg(long, value_name = "DIR", default_value = "run")]
+    out: PathBuf,
+    /// Go on from the last checkpoint in the run folder
+    #[arg(long)]
+    resume: bool,
+    /// Change a key of the preset, as often as wanted
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+/// A task that `train` knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TaskName {
+    /// Cue-reward association (paper 4.1)
+    Cue,
+}
+
+/// Where tensors live. This build has the processor only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Device {
+    Cpu,
+}
+
+fn device(word: &str) -> Result<Device, String> {
+    match word.split_once(':').map_or(word, |(kind, _)| kind) {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Err("this version trains on the processor only; use --device cpu".into()),
+        _ => Err("expected cpu or cuda[:n]".into()),
+    }
+}
+
+/// A list of seeds: numbers and ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seeds(Vec<u64>);
+
+impl std::str::FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |word: &str| word.trim().parse::<u64>().map_err(|_| format!("`{word}` is no seed"));
+        let mut seeds = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first || last - first >= 10_000 {
+                return Err(format!("`{part}` is no range of at most 10000 seeds"));
+            }
+            seeds.extend(first..=last);
+        }
+        let mut sorted = seeds.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() < seeds.len() {
+            return Err("a seed is there twice".into());
+        }
+        Ok(Self(seeds))
+    }
+}
+
+impl TrainCommand {
+    /// Trains every seed, one after another.
+    ///
+    /// # Errors
+    /// See [`run::train_in`].
+    pub fn run(&self, console: &Console) -> Result<Report> {
+        let Device::Cpu = self.device;
+        if self.out.is_file() {
+            return Err(ExitKind::Usage(format!("--out {}: a file is in the way", self.out.display())).into());
+        }
+        let seeds = self
+            .seed
+            .as_ref()
+            .map_or(vec![None], |seeds| seeds.0.iter().copied().map(Some).collect());
+        let mut runs = Vec::new();
+        for &seed in &seeds {
+            let folder = match seed {
+                Some(seed) if seeds.len() > 1 => self.out.join(format!("seed-{seed}")),
+                _ => self.out.clone(),
+            };
+            runs.push(self.train_one(&folder, seed, console)?);
+        }
+        Report::done(json!({ "runs": runs }))
+    }
+
+    fn train_one(&self, folder: &Path, seed: Option<u64>, console: &Console) -> Result<Value> {
+        let config = self.config(folder, seed)?;
+        let TaskName::Cue = self.task;
+        let course = CueCourse::new(&config)?;
+        warn(&config, console);
+        let started = Instant::now();
+        let mut display = Display::new(&config, console);
+        let trainer = run::train_in(folder, config, course, self.resume, |progress| display.show(&progress))?;
+        display.finish();
+        let curriculum = trainer.curriculum();
+        let seconds = started.elapsed().as_secs_f64();
+        let accuracy = curriculum.accuracy();
+        console.say(format_args!(
+            "{}: {} iterations, {} restarts, late accuracy {} in training, {seconds:.1} s",
+            folder.display(),
+            trainer.iteration(),
+            curriculum.attempt,
+            percent(accuracy),
+        ));
+        Ok(json!({
+            "seed": trainer.config().run.seed,
+            "folder": folder,
+            "rule": rule_word(trainer.config().network.rule),
+            "iterations": trainer.iteration(),
+            "restarts": curriculum.attempt,
+            "accuracy": accuracy,
+            "seconds": seconds,
+        }))
+    }
+
+    /// What the command line asks for; resuming without settings takes what the folder has.
+    fn config(&self, folder: &Path, seed: Option<u64>) -> Result<Config> {
+        let mut settings = self.settings.clone();
+        settings.extend(self.rule.map(|rule| format!("network.rule={}", rule_word(rule))));
+        settings.extend(seed.map(|seed| format!("run.seed={seed}")));
+        match run::folder_config(folder)? {
+            Some(saved) if self.resume && self.preset.is_none() => saved.with_settings(&settings),
+            _ => Config::load(self.preset.as_deref().unwrap_or("cue-small"), &settings),
+        }
+    }
+}
+
+fn warn(config: &Config, console: &Console) {
+    if config.network.rule.has_eligibility() && !config.training.clamp_eta {
+        console.note("warning: training.clamp_eta is off: the rate of the eligibility trace may leave [0, 1]");
+    }
+    if config.run.checkpoint_every > config.training.iterations {
+        console.note("warning: run.checkpoint_every is more than training.iterations: a killed run starts anew");
+    }
+}
+
+fn percent(accuracy: Option<f64>) -> String {
+    accuracy.map_or("unknown".into(), |accuracy| format!("{:.1}%", 100.0 * accuracy))
+}
+
+/// A progress bar on a terminal, a line now and then elsewhere.
+pub(crate) struct Display {
+    bar: Option<ProgressBar>,
+    console: Console,
+    every: u32,
+    full: bool,
+}
+
+impl Display {
+    pub(crate) fn new(config: &Config, console: &Console) -> Self {
+        let bar = (std::io::stderr().is_terminal() && console.is_verbose()).then(|| {
+            let bar = ProgressBar::new(config.training.iterations.into());
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} ETA {eta} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self {
+            bar,
+            console: *console,
+            every: config.run.checkpoint_every,
+            full: false,
+        }
+    }
+
+    pub(crate) fn show(&mut self, progress: &Progress) {
+        let metrics = progress.metrics;
+        let (made, all) = progress.full_iterations;
+        let stage = if metrics.full {
+            "full task".into()
+        } else {
+            format!("stage {}", metrics.stage + 1)
+        };
+        let accuracy = percent(metrics.accuracy);
+        match &self.bar {
+            Some(bar) => {
+                if metrics.full && !self.full {
+                    self.full = true;
+                    bar.reset_eta();
+                }
+                bar.set_position(made.into());
+                bar.set_message(format!("{stage}, attempt {}, late accuracy {accuracy}", metrics.attempt + 1));
+            }
+            None if (metrics.iteration + 1) % self.every == 0 && self.console.is_verbose() => self.console.note(format_args!(
+                "iteration {} ({made}/{all} of the full task), attempt {}, {stage}: late accuracy {accuracy}, \
+                     reward {:.2}, gradient norm {:.2}",
+                metrics.iteration + 1,
+                metrics.attempt + 1,
+                metrics.reward,
+                metrics.norm,
+            )),
+            None => {}
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_numbers_and_ranges() {
+        let seeds = |text: &str| text.parse::<Seeds>().map(|seeds| seeds.0);
+        assert_eq!(seeds("1,2,5-7").unwrap(), [1, 2, 5, 6, 7]);
+        for wrong in ["", "a", "3-1", "1,1", "2,1-3", "0-1000000000000"] {
+            assert!(seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn cuda_says_what_to_do() {
+        assert!(device("cuda:1").unwrap_err().contains("--device cpu"));
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+    }
+}

@@ -1,0 +1,215 @@
+//! The firmware on emulated boards: the same bits as the host, no panic path, failures that show.
+//!
+//! Needs the Cortex-M targets and QEMU; `cargo bpam setup --yes` installs both.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use backpropamine::lifetime::EVALUATION_SEED;
+use backpropamine::policy::Policy;
+use backpropamine::rng::{Rng, Stream};
+use backpropamine::task::cue;
+use backpropamine_train::cli::NumericArg;
+use backpropamine_train::config::Config;
+use backpropamine_train::device::board::Board;
+use backpropamine_train::device::emulate::{CueRun, ImageForBuild};
+use backpropamine_train::device::emulator::{self, Options};
+use backpropamine_train::device::firmware::{Firmware, Recipe};
+use backpropamine_train::device::record;
+use backpropamine_train::device::toolchain::{Source, Toolchain};
+use backpropamine_train::eval::evaluate;
+use backpropamine_train::rollout::Single;
+use backpropamine_train::runnable::{Choice, Runnable};
+use backpropamine_train::train::Trainer;
+use clap::ValueEnum;
+
+#[path = "../../firmware/src/odd.rs"]
+mod odd;
+#[path = "../examples/own_task/task.rs"]
+mod panel;
+
+/// One board for every processor core: M4, M3, M0, M33.
+const CORES: [&str; 4] = ["mps2-an386", "mps2-an385", "microbit", "mps2-an505"];
+
+static FIRMWARE: LazyLock<Firmware> = LazyLock::new(|| {
+    let word = std::env::var("BPAM_TOOLCHAIN").unwrap_or_else(|_| "auto".into());
+    let source = Source::from_str(&word, false).expect("BPAM_TOOLCHAIN is auto, rustup or distribution");
+    let toolchain = Toolchain::find(source, &Board::targets()).expect("no compiler for Cortex-M; type: cargo bpam setup --yes");
+    Firmware::locate(None, toolchain).expect("the tests run inside the checkout")
+});
+
+fn board(name: &str) -> &'static Board {
+    Board::named(name).expect("a board of the table")
+}
+
+fn golden(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(file)
+}
+
+fn network(name: &str) -> Runnable {
+    Choice::default().open(&golden(&format!("{name}.bpam")), None).unwrap()
+}
+
+/// Every line that a program reports.
+fn lines(recipe: &Recipe, options: Options) -> anyhow::Result<Vec<String>> {
+    let elf = FIRMWARE.build(recipe)?;
+    let mut lines = Vec::new();
+    emulator::run(&elf, recipe.board, options, |line| {
+        lines.push(line.to_owned());
+        Ok(())
+    })?;
+    Ok(lines)
+}
+
+#[test]
+fn golden_digests_are_equal_on_every_core() {
+    let digests = std::fs::read_to_string(golden("digests.txt")).unwrap();
+    let expected: Vec<_> = digests.lines().chain(["end"]).collect();
+    for core in CORES {
+        assert_eq!(
+            lines(&Recipe::new("golden", board(core)), Options::default()).unwrap(),
+            expected,
+            "{core}"
+        );
+    }
+}
+
+/// The kernels of a processor, where it has its own, are the portable ones bit for bit; so are the portable ones everywhere.
+#[test]
+fn odd_networks_are_equal_on_every_core_with_the_room() {
+    let mut expected = Vec::new();
+    let (mut image, mut memory) = (vec![0; odd::IMAGE_WORDS], vec![0; odd::MEMORY_WORDS]);
+    let report = |rule, hidden, digest| expected.push(format!("odd {rule} {hidden} {digest:016x}"));
+    odd::digests(&mut image, &mut memory, report).unwrap();
+    expected.push("end".into());
+    for core in ["mps2-an386", "mps2-an500", "mps2-an385", "mps2-an505"] {
+        assert_eq!(
+            lines(&Recipe::new("odd", board(core)), Options::default()).unwrap(),
+            expected,
+            "{core}"
+        );
+    }
+}
+
+/// Also on the memory of a real board, the STM32F405's, at its own addresses.
+#[test]
+fn embedded_lifetimes_are_the_hosts_record_for_record() {
+    for core in CORES.into_iter().chain(["netduinoplus2"]) {
+        for name in ["simple-f32", "retroactive-q15"] {
+            let network = network(name);
+            let run = CueRun {
+                network: &network,
+                task: cue::Config::default(),
+                lifetimes: 2,
+            };
+            let device = run.on_board(&FIRMWARE, board(core), |_| {}).unwrap();
+            let host = record::on_host(&network, run.task, run.lifetimes).unwrap();
+            assert_eq!(record::first_difference(&device, &host), None, "{name} on {core}");
+        }
+    }
+}
+
+#[test]
+fn the_options_of_the_task_reach_the_device() {
+    let network = network("simple-q15");
+    let task = cue::Config {
+        cues: 3,
+        steps: 77,
+        flip: 0.25,
+        time_input: false,
+        ..cue::Config::default()
+    };
+    let run = CueRun {
+        network: &network,
+        task,
+        lifetimes: 3,
+    };
+    let device = run.on_board(&FIRMWARE, Board::DEFAULT, |_| {}).unwrap();
+    assert_eq!(device, record::on_host(&network, task, 3).unwrap());
+}
+
+/// What the example `own_task` shows with a trained network, here with an untrained one.
+#[test]
+fn a_task_from_outside_the_core_runs_on_the_device() {
+    let make = || panel::Panel::new(Rng::new(0).lifetime(Stream::Task, 0));
+    let course = Single {
+        name: "panel".into(),
+        make,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("panel.safetensors");
+    Trainer::new(Config::default(), course).unwrap().model().save(&model).unwrap();
+    let choice = Choice {
+        numeric: Some(NumericArg::Q15),
+        input_range: Some(1.0),
+    };
+    let network = choice.open(&model, None).unwrap();
+    let host = evaluate(&network, make, Policy::Sample, EVALUATION_SEED, 20).unwrap();
+    let expected: Vec<_> = host.lives.iter().map(|life| format!("{:016x}", life.digest)).collect();
+    let image = ImageForBuild::new(&network).unwrap();
+    let recipe = Recipe {
+        image: Some(image.path()),
+        ..Recipe::new("own_task", Board::DEFAULT)
+    };
+    assert_eq!(lines(&recipe, Options::default()).unwrap(), expected);
+}
+
+#[test]
+fn steps_and_loader_cannot_panic_on_any_core() {
+    for core in CORES {
+        for name in ["masked-f32", "simple-q15"] {
+            let image = golden(&format!("{name}.bpam"));
+            let recipe = Recipe {
+                image: Some(&image),
+                ..Recipe::new("nopanic", board(core))
+            };
+            FIRMWARE.build(&recipe).unwrap();
+        }
+    }
+}
+
+/// The proof above is worth something only if it can fail.
+#[test]
+fn one_panic_path_does_not_link() {
+    let recipe = Recipe {
+        features: Some("semihosting,sabotage"),
+        ..Recipe::new("nopanic", Board::DEFAULT)
+    };
+    let error = FIRMWARE.build(&recipe).unwrap_err().to_string();
+    assert!(error.contains("undefined symbol: a_panic_path_survives"), "{error}");
+}
+
+#[test]
+fn a_failing_firmware_fails_the_run() {
+    let recipe = Recipe {
+        variables: vec![("BPAM_CUES", "1".into())],
+        ..Recipe::new("cue", Board::DEFAULT)
+    };
+    let error = lines(&recipe, Options::default()).unwrap_err().to_string();
+    assert!(error.contains("exit status: 2"), "{error}");
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_ended() {
+    let recipe = Recipe {
+        variables: vec![("BPAM_LIFETIMES", "100000".into())],
+        ..Recipe::new("cue", Board::DEFAULT)
+    };
+    let options = Options {
+        limit: Duration::from_secs(2),
+        icount_shift: None,
+    };
+    let error = lines(&recipe, options).unwrap_err().to_string();
+    assert!(error.contains("did not end within 2 s"), "{error}");
+}
+
+/// No such board is here, so this is all that can be shown of it; `firmware/src/button.rs` has tests of its logic.
+#[test]
+fn the_real_boards_firmware_builds() {
+    let recipe = Recipe {
+        features: Some("nrf52840"),
+        ..Recipe::new("nrf52840", board("nrf52840"))
+    };
+    FIRMWARE.build(&recipe).unwrap();
+}

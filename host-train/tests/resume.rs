@@ -1,0 +1,242 @@
+//! Runs that are interrupted, killed or damaged, and go on or say why not.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use backpropamine_train::archive::{Archive, Tensor};
+use backpropamine_train::config::Config;
+use backpropamine_train::train::{CueCourse, Trainer};
+
+const FILES: [&str; 4] = ["config.toml", "metrics.jsonl", "model.safetensors", "state.safetensors"];
+
+/// A run of a second or two, with a restart and all stages.
+const SETTINGS: [&str; 9] = [
+    "network.hidden=12",
+    "network.rule=retroactive",
+    "task.steps=60",
+    "training.batch=8",
+    "training.iterations=500",
+    "curriculum.patience=40",
+    "curriculum.restarts=1",
+    "curriculum.window=5",
+    "run.checkpoint_every=7",
+];
+
+fn train(out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backpropamine"));
+    command.args(["train", "cue", "--quiet", "--out"]).arg(out);
+    for setting in SETTINGS {
+        command.args(["--set", setting]);
+    }
+    command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(mut command: Command) -> Output {
+    command.output().unwrap()
+}
+
+fn assert_done(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn assert_refused(output: &Output, code: i32, parts: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing in {message}");
+    }
+}
+
+fn assert_same_run(a: &Path, b: &Path) {
+    for name in FILES {
+        assert!(fs::read(a.join(name)).unwrap() == fs::read(b.join(name)).unwrap(), "{name} differs");
+    }
+}
+
+fn iteration(out: &Path) -> u32 {
+    let state = Archive::read(&out.join("state.safetensors"));
+    state.map_or(0, |state| state.metadata["iteration"].parse().unwrap())
+}
+
+/// Waits until a run has made at least `iterations` and says whether it is still going on.
+fn wait_for(child: &mut Child, out: &Path, iterations: u32) -> bool {
+    while child.try_wait().unwrap().is_none() {
+        if iteration(out) >= iterations {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
+    assert_done(&run(train(&whole, &[])));
+    let mut kills = 0;
+    for iterations in [1, 30, 90, 200, 333] {
+        let mut child = train(&torn, &["--resume"]).spawn().unwrap();
+        kills += u32::from(wait_for(&mut child, &torn, iterations));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills >= 3, "the runs were too short to be killed");
+    assert_done(&run(train(&torn, &["--resume"])));
+    assert_same_run(&whole, &torn);
+    let metrics = fs::read_to_string(whole.join("metrics.jsonl")).unwrap();
+    for (number, line) in metrics.lines().enumerate() {
+        assert!(line.starts_with(&format!("{{\"iteration\":{number},")), "{line}");
+    }
+    let temporary = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".backpropamine-");
+    let left = fs::read_dir(&whole).unwrap().flatten().filter(temporary).count();
+    assert_eq!(left, 0, "temporary files of a run that was not killed");
+    // Resuming what has ended changes nothing.
+    assert_done(&run(train(&torn, &["--resume"])));
+    assert_same_run(&whole, &torn);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    assert_done(&run(train(&whole, &[])));
+    let mut child = train(&broken, &[]).spawn().unwrap();
+    assert!(wait_for(&mut child, &broken, 20));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_refused(&child.wait_with_output().unwrap(), 130, &["interrupted"]);
+    let metrics = fs::read_to_string(broken.join("metrics.jsonl")).unwrap();
+    assert_eq!(
+        metrics.lines().count() as u32,
+        iteration(&broken),
+        "nothing that was computed is lost"
+    );
+    assert_done(&run(train(&broken, &["--resume"])));
+    assert_same_run(&whole, &broken);
+}
+
+#[test]
+fn every_iteration_can_be_resumed_from() {
+    let settings: Vec<_> = SETTINGS
+        .iter()
+        .map(ToString::to_string)
+        .chain(["training.iterations=4".into()])
+        .collect();
+    let settings: Vec<_> = settings.into_iter().chain(["curriculum.patience=4".into()]).collect();
+    let config = Config::load("cue-small", &settings).unwrap();
+    let course = || CueCourse::new(&config).unwrap();
+    let mut straight = Trainer::new(config.clone(), course()).unwrap();
+    let mut resumed = Trainer::new(config.clone(), course()).unwrap();
+    while !straight.finished() {
+        let expected = straight.iterate().unwrap();
+        assert_eq!(resumed.iterate().unwrap(), expected);
+        let bytes = resumed.state().unwrap().to_bytes().unwrap();
+        assert_eq!(bytes, straight.state().unwrap().to_bytes().unwrap());
+        let state = Archive::from_bytes(&bytes, "state".as_ref()).unwrap();
+        resumed = Trainer::restore(straight.config().clone(), course(), &state, "state".as_ref()).unwrap();
+    }
+    assert_eq!(straight.iteration(), 12);
+}
+
+/// A short finished run to damage.
+fn short_run(folder: &Path) -> std::path::PathBuf {
+    let out = folder.join("run");
+    assert_done(&run(train(
+        &out,
+        &["--set", "training.iterations=3", "--set", "curriculum.cues=[]"],
+    )));
+    out
+}
+
+fn resume(out: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backpropamine"));
+    command.args(["train", "cue", "--quiet", "--resume", "--out"]).arg(out);
+    run(command)
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = short_run(folder.path());
+    let before = fs::read(out.join("state.safetensors")).unwrap();
+    assert_refused(&run(train(&out, &[])), 2, &["not empty", "--resume"]);
+    assert_refused(
+        &run(train(&out, &["--resume"])),
+        2,
+        &["config.toml", "iterations = 3", "iterations = 500"],
+    );
+    assert_eq!(fs::read(out.join("state.safetensors")).unwrap(), before);
+    assert_done(&resume(&out));
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = short_run(folder.path());
+    let state = out.join("state.safetensors");
+    let good = fs::read(&state).unwrap();
+    let archive = Archive::from_bytes(&good, &state).unwrap();
+    let with = |change: &dyn Fn(&mut Archive)| {
+        let mut changed = archive.clone();
+        change(&mut changed);
+        changed.to_bytes().unwrap()
+    };
+    let name = "adam.first.policy.bias";
+    let cases: [(Vec<u8>, &[&str]); 7] = [
+        (good[..good.len() - 1].to_vec(), &["state.safetensors", "data"]),
+        (good[..100].to_vec(), &["state.safetensors", "header"]),
+        (
+            with(&|a| drop(a.tensors.remove("model.policy.bias"))),
+            &["model.policy.bias", "none"],
+        ),
+        (
+            with(&|a| drop(a.tensors.insert(name.into(), Tensor::from_f32(&[2], &[0.0, f32::NAN])))),
+            &[name, "NaN"],
+        ),
+        (
+            with(&|a| drop(a.tensors.insert(name.into(), Tensor::from_f32(&[3], &[0.0; 3])))),
+            &[name, "[3]"],
+        ),
+        (
+            with(&|a| drop(a.tensors.insert("odd".into(), Tensor::from_f32(&[1], &[0.0])))),
+            &["tensors"],
+        ),
+        (
+            with(&|a| drop(a.metadata.insert("format".into(), "backpropamine-state/9".into()))),
+            &["format", "state/9"],
+        ),
+    ];
+    for (bytes, parts) in cases {
+        fs::write(&state, &bytes).unwrap();
+        assert_refused(&resume(&out), 3, parts);
+        assert_eq!(fs::read(&state).unwrap(), bytes, "a refused file is left alone");
+    }
+    fs::write(&state, &good).unwrap();
+    fs::write(out.join("metrics.jsonl"), "").unwrap();
+    assert_refused(&resume(&out), 3, &["metrics.jsonl", "lines"]);
+}
+
+#[test]
+fn wrong_settings_and_files_end_with_their_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let preset = folder.path().join("mine.toml");
+    fs::write(&preset, "[training]\nlearning_rat = 0.1\n").unwrap();
+    let preset = preset.to_str().unwrap();
+    assert_refused(
+        &run(train(&out, &["--preset", preset])),
+        3,
+        &["mine.toml", "training.learning_rat", "learning_rate"],
+    );
+    assert_refused(&run(train(&out, &["--set", "training.bach=3"])), 2, &["training.batch"]);
+    assert_refused(&run(train(&out, &["--seed", "1000000"])), 2, &["run.seed"]);
+    assert_refused(&run(train(&out, &["--device", "cuda:0"])), 2, &["processor only"]);
+    assert_refused(&run(train(&out, &["--set", "task.bits=1"])), 2, &["bits"]);
+    assert_refused(&run(train(&out, &["--set", "network.modulators=2"])), 2, &["fan_out"]);
+    assert!(!out.exists(), "nothing is made for a run that cannot be");
+}

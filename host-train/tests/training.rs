@@ -1,0 +1,220 @@
+//! Meta-training as a whole: it learns, it gives the same bits for any number of threads, it stops when it must.
+
+use std::ops::ControlFlow;
+
+use backpropamine::policy::Policy;
+use backpropamine::rng::Lifetime;
+use backpropamine::task::{Outcome, Task};
+use backpropamine_train::config::Config;
+use backpropamine_train::eval::evaluate;
+use backpropamine_train::rollout::Single;
+use backpropamine_train::runnable::Choice;
+use backpropamine_train::train::{CueCourse, Trained, Trainer, meta_train};
+
+/// A task of one's own: the right action is the one that the input shows, and a response pays `price`.
+#[derive(Clone)]
+struct Follow {
+    rng: Option<Lifetime>,
+    step: u32,
+    price: f32,
+}
+
+impl Follow {
+    fn new(price: f32) -> Self {
+        Self { rng: None, step: 0, price }
+    }
+
+    fn wanted(&self) -> usize {
+        self.rng.map_or(0, |rng| rng.below(self.step, 0, 2) as usize)
+    }
+}
+
+impl Task for Follow {
+    fn inputs(&self) -> usize {
+        2
+    }
+
+    fn actions(&self) -> usize {
+        2
+    }
+
+    fn steps(&self) -> u32 {
+        10
+    }
+
+    fn input_range(&self) -> f32 {
+        1.0
+    }
+
+    fn reset(&mut self, rng: Lifetime) {
+        self.rng = Some(rng);
+        self.step = 0;
+    }
+
+    fn observe(&self, x: &mut [f32]) {
+        x.fill(0.0);
+        x[self.wanted()] = 1.0;
+    }
+
+    fn act(&mut self, action: usize) -> Outcome {
+        let success = action == self.wanted();
+        self.step += 1;
+        let reward = if success { self.price } else { -self.price };
+        Outcome {
+            reward,
+            trial: Some(success),
+        }
+    }
+}
+
+fn config(settings: &[&str]) -> Config {
+    let small = [
+        "network.hidden=8",
+        "training.batch=6",
+        "training.iterations=6",
+        "run.kernel=portable",
+        "task.steps=40",
+        "curriculum.patience=3",
+        "curriculum.restarts=0",
+    ];
+    let settings: Vec<_> = small.iter().chain(settings).map(ToString::to_string).collect();
+    Config::load("cue-small", &settings).unwrap()
+}
+
+fn train_cue(config: &Config) -> Trained {
+    let course = CueCourse::new(config).unwrap();
+    meta_train(config.clone(), course, |_| ControlFlow::Continue(())).unwrap()
+}
+
+fn in_threads<T: Send>(threads: usize, job: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(job)
+}
+
+#[test]
+fn every_rule_trains_to_the_same_bits_with_one_and_two_threads() {
+    for rule in ["none", "hebbian", "simple", "retroactive"] {
+        for kernel in ["portable", "auto"] {
+            let settings = [
+                "curriculum.patience=3".to_owned(),
+                format!("network.rule={rule}"),
+                format!("run.kernel={kernel}"),
+            ];
+            let config = config(&settings.each_ref().map(String::as_str));
+            let one = in_threads(1, || train_cue(&config));
+            let two = in_threads(2, || train_cue(&config));
+            assert_eq!(one.model, two.model, "{rule}, {kernel}");
+            assert_eq!(one.metrics, two.metrics, "{rule}, {kernel}");
+        }
+    }
+}
+
+#[test]
+fn a_task_of_ones_own_is_learned() {
+    let config = config(&[
+        "network.rule=none",
+        "training.iterations=150",
+        "training.learning_rate=0.02",
+        "training.batch=10",
+    ]);
+    let course = Single {
+        name: "follow".to_owned(),
+        make: || Follow::new(1.0),
+    };
+    let trained = meta_train(config, course, |_| ControlFlow::Continue(())).unwrap();
+    let last = trained.metrics.last().unwrap();
+    assert!(last.accuracy.unwrap() > 0.9, "{last:?}");
+    assert_eq!(trained.model.metadata["task"], "follow");
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_network() {
+    let course = Single {
+        name: "broken".to_owned(),
+        make: || Follow::new(f32::NAN),
+    };
+    let mut trainer = Trainer::new(config(&["network.rule=none"]), course).unwrap();
+    let before = trainer.model().clone();
+    let error = trainer.iterate().unwrap_err().to_string();
+    assert!(error.contains("not finite") && error.contains("learning_rate"), "{error}");
+    assert_eq!(*trainer.model(), before);
+}
+
+#[test]
+fn large_gradients_are_left_out_until_the_run_gives_up() {
+    let config = config(&[
+        "network.rule=simple",
+        "training.norm_skip=1e-9",
+        "training.iterations=200",
+        "curriculum.restarts=0",
+    ]);
+    let course = Single {
+        name: "follow".to_owned(),
+        make: || Follow::new(1.0),
+    };
+    let mut skipped = 0;
+    let count = |metrics: &backpropamine_train::train::Metrics| {
+        skipped += u32::from(metrics.skipped);
+        ControlFlow::Continue(())
+    };
+    let error = meta_train(config, course, count).unwrap_err().to_string();
+    assert_eq!(skipped, 99, "the hundredth ends the run");
+    assert!(error.contains("diverged"), "{error}");
+}
+
+#[test]
+fn the_rate_of_the_eligibility_trace_stays_a_share() {
+    let settings = [
+        "network.rule=retroactive",
+        "init.eta_eligibility=1",
+        "training.learning_rate=0.5",
+        "network.eta=connection",
+    ];
+    let trained = train_cue(&config(&settings));
+    let eta = trained.model.values("recurrent.eta").unwrap();
+    assert_eq!(eta.len(), 64);
+    assert!(eta.iter().all(|eta| (0.0..=1.0).contains(eta)), "{eta:?}");
+}
+
+#[test]
+fn every_shape_of_network_trains() {
+    for settings in [
+        ["network.alpha=neuron", "network.eta=neuron", "network.rule=hebbian"],
+        ["network.alpha=single", "network.squash=sigmoid", "network.rule=simple"],
+        ["network.modulators=3", "network.fan_out=true", "network.rule=retroactive"],
+        ["task.variant=paper", "network.clip=2", "network.rule=simple"],
+        ["task.fixed=true", "task.bits=4", "training.gae_lambda=0.9"],
+    ] {
+        let trained = train_cue(&config(&settings));
+        assert!(trained.metrics.iter().all(|metrics| metrics.norm > 0.0), "{settings:?}");
+    }
+}
+
+#[test]
+fn a_restart_draws_other_weights() {
+    let config = config(&["curriculum.patience=2", "curriculum.restarts=1", "curriculum.threshold=0.999"]);
+    let mut trainer = Trainer::new(config.clone(), CueCourse::new(&config).unwrap()).unwrap();
+    let first = trainer.model().clone();
+    trainer.iterate().unwrap();
+    trainer.iterate().unwrap();
+    assert_eq!(trainer.curriculum().attempt, 1);
+    assert_ne!(first.values("recurrent.weight"), trainer.model().values("recurrent.weight"));
+}
+
+#[test]
+fn evaluation_does_not_depend_on_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let config = config(&[]);
+    train_cue(&config).model.save(&path).unwrap();
+    let network = Choice::default().open(&path, None).unwrap();
+    let cue = backpropamine::task::cue::Cue::new(config.cue().unwrap()).unwrap();
+    let run = || evaluate(&network, || cue.clone(), Policy::Sample, 1_000_000, 50).unwrap();
+    let one = in_threads(1, run);
+    assert_eq!(one, in_threads(2, run));
+    assert_eq!(one.lives.len(), 50);
+    let late = one.late_accuracy();
+    assert!(
+        late.interval[0] < 0.55 && late.interval[1] > 0.4,
+        "a network that has learned nothing: {late:?}"
+    );
+}
