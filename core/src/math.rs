@@ -43,13 +43,7 @@ pub fn tanh_f32_inline(x: f32) -> f32 {
 #[cfg(feature = "micromath")]
 pub fn tanh_micromath(x: f32) -> f32 {
     // Beyond 9 the result is 1 in any case, and the exponential would leave its range.
-    let y = if x > 9.0 {
-        9.0
-    } else if x < -9.0 {
-        -9.0
-    } else {
-        x
-    };
+    let y = x.clamp(-9.0, 9.0);
     1.0 - 2.0 / (micromath::F32(2.0 * y).exp().0 + 1.0)
 }
 

@@ -259,10 +259,11 @@ impl<C: Course> Trainer<C> {
         let training = &self.config.training;
         let scale = optim::clip_factor(norm, training.norm_clip);
         self.adam.update(&mut self.model.parameters, gradients, scale, rate, training);
-        if training.clamp_eta && self.model.rule == Rule::Retroactive {
-            if let Some(eta) = self.model.parameters.get_mut("recurrent.eta") {
-                eta.values.iter_mut().for_each(|eta| *eta = eta.clamp(0.0, 1.0));
-            }
+        if training.clamp_eta
+            && self.model.rule == Rule::Retroactive
+            && let Some(eta) = self.model.parameters.get_mut("recurrent.eta")
+        {
+            eta.values.iter_mut().for_each(|eta| *eta = eta.clamp(0.0, 1.0));
         }
     }
 

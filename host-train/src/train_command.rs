@@ -224,7 +224,7 @@ impl Display {
                 bar.set_position(made.into());
                 bar.set_message(format!("{stage}, attempt {}, late accuracy {accuracy}", metrics.attempt + 1));
             }
-            None if (metrics.iteration + 1) % self.every == 0 && self.console.is_verbose() => self.console.note(format_args!(
+            None if (metrics.iteration + 1).is_multiple_of(self.every) && self.console.is_verbose() => self.console.note(format_args!(
                 "iteration {} ({made}/{all} of the full task), attempt {}, {stage}: late accuracy {accuracy}, \
                      reward {:.2}, gradient norm {:.2}",
                 metrics.iteration + 1,
