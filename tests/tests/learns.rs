@@ -64,18 +64,18 @@ fn assert_learns(name: &str, least: f64) {
 
 #[test]
 fn the_simple_network_learns() {
-    assert_learns("cue-simple-q15.bpam", 0.95);
+    assert_learns("cue-simple.bpam", 0.95);
 }
 
 #[test]
 fn the_retroactive_network_learns() {
-    assert_learns("cue-retroactive-q15.bpam", 0.94);
+    assert_learns("cue-retroactive.bpam", 0.94);
 }
 
 /// The same network without plastic weights is at chance: what it learns, it learns in its traces.
 #[test]
 fn without_its_traces_it_does_not() {
-    let mut words = committed("cue-simple-q15.bpam");
+    let mut words = committed("cue-simple.bpam");
     let header = *Network::<Q15>::new(&words).unwrap().header();
     let start = header.section_start(Section::Alpha);
     words[start..start + header.section_words(Section::Alpha)].fill(0);

@@ -37,8 +37,11 @@ impl VerifyCommand {
         let root = firmware.folder().parent().context("the firmware folder has no parent")?;
         let host = host_target()?;
         let suites: [(&Path, &[&str]); 2] = [
-            (root, &["test", "--locked", "--workspace"]),
-            (firmware.folder(), &["test", "--locked", "--lib", "--target", &host]),
+            (root, &["test", "--locked", "--workspace", "--no-fail-fast"]),
+            (
+                firmware.folder(),
+                &["test", "--locked", "--no-fail-fast", "--lib", "--target", &host],
+            ),
         ];
         let mut passed = true;
         for (folder, arguments) in suites {
