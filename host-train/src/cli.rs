@@ -56,7 +56,7 @@ pub struct Cli {
 pub enum Command {
     /// Measure what a meta-training iteration costs here, or a synapse on the board.
     Bench(bench::BenchCommand),
-    /// The whole story in about a minute: train, export, run on an emulated Cortex-M4, watch it learn.
+    /// The whole story: meta-train, export, run on an emulated Cortex-M4, watch it learn.
     Demo(device::demo::DemoCommand),
     /// Run a network's lifetimes on an emulated board.
     Emulate(device::emulate::EmulateCommand),

@@ -242,28 +242,16 @@ impl Config {
     /// # Errors
     /// [`FileError`] for a file with an unknown key or a wrong value; [`ExitKind::Usage`] for a wrong setting.
     pub fn load(preset: &str, settings: &[String]) -> Result<Self> {
-        let mut table = base_table();
-        let built_in = PRESETS.iter().find(|(name, _)| *name == preset);
         let path = Path::new(preset);
-        match built_in {
-            Some((_, text)) => overlay_text(&mut table, text, path)?,
-            None if path.exists() => {
-                overlay_text(&mut table, &files::read_text(path)?, path)?;
-            }
+        let text = match PRESETS.iter().find(|(name, _)| *name == preset) {
+            Some((_, text)) => (*text).to_owned(),
+            None if path.exists() => files::read_text(path)?,
             None => {
                 let names = PRESETS.map(|(name, _)| name).join(", ");
                 return Err(ExitKind::Usage(format!("--preset {preset}: no such preset or file; the presets are {names}")).into());
             }
-        }
-        for setting in settings {
-            apply_setting(&mut table, setting)?;
-        }
-        let config = Self::from_table(table, path)?;
-        config.validate().map_err(|problem| match settings {
-            [] => problem.in_file(path).into(),
-            _ => anyhow::Error::new(problem.in_settings()),
-        })?;
-        Ok(config)
+        };
+        Self::parse(&text, path)?.with_settings(settings)
     }
 
     /// The resolved configuration of a run (`config.toml`, or the `config` metadata of a model); `path` is for messages.
@@ -273,9 +261,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
         let mut table = base_table();
         overlay_text(&mut table, text, path)?;
-        let config = Self::from_table(table, path)?;
-        config.validate().map_err(|problem| problem.in_file(path))?;
-        Ok(config)
+        Self::from_table(table).map_err(|problem| problem.in_file(path))
     }
 
     /// The configuration with `key=value` settings on top, as `--set` gives them.
@@ -287,9 +273,7 @@ impl Config {
         for setting in settings {
             apply_setting(&mut table, setting)?;
         }
-        let config = Self::from_table(table, Path::new("--set"))?;
-        config.validate().map_err(Problem::in_settings)?;
-        Ok(config)
+        Ok(Self::from_table(table).map_err(Problem::in_settings)?)
     }
 
     /// The whole configuration as TOML: the `config.toml` of a run folder.
@@ -314,14 +298,18 @@ impl Config {
         })
     }
 
-    fn from_table(table: Table, path: &Path) -> Result<Self, FileError> {
-        table.try_into().map_err(|error: toml::de::Error| {
-            let message = error.message().to_owned();
-            let key = error.to_string();
-            let key = key.lines().find_map(|line| line.trim().strip_prefix("in `"));
-            let key = key.map_or("configuration", |key| key.trim_end_matches('`'));
-            FileError::new(path, key, "a valid value", message, "correct the value")
-        })
+    fn from_table(table: Table) -> Result<Self, Problem> {
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| {
+            let text = error.to_string();
+            let key = text.lines().find_map(|line| line.trim().strip_prefix("in `"));
+            Problem {
+                key: key.map_or("configuration", |key| key.trim_end_matches('`')).to_owned(),
+                expected: "a valid value".into(),
+                found: error.message().to_owned(),
+            }
+        })?;
+        config.validate()?;
+        Ok(config)
     }
 
     fn validate(&self) -> Result<(), Problem> {

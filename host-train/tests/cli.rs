@@ -882,10 +882,12 @@ fn every_command_has_help_with_an_example() {
     let desk = Desk::new();
     let help = String::from_utf8(desk.run("--help").success().get_output().stdout.clone()).unwrap();
     let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
-    let names = commands
-        .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
-    for name in names.filter(|name| *name != "help" && name.chars().all(|c| c.is_ascii_lowercase())) {
+    // A line that goes on with a description is indented further.
+    let lines = commands.lines().filter_map(|line| line.strip_prefix("  "));
+    let names = lines
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| line.split_whitespace().next());
+    for name in names.filter(|name| *name != "help") {
         let help = String::from_utf8(desk.run(&format!("{name} --help")).success().get_output().stdout.clone()).unwrap();
         for part in ["Example", "JSON", "--quiet", "--json"] {
             assert!(help.contains(part), "`{name} --help` lacks {part:?}");

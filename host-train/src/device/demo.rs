@@ -33,7 +33,7 @@ const LIFETIMES: u32 = 200;
 /// The network counts as one that learns if its late accuracy is above this with 97.5% confidence. Chance is 0.5.
 const LEARNED: f64 = 0.8;
 
-/// The whole story in about a minute: train, export, run on an emulated Cortex-M4, watch it learn
+/// The whole story: meta-train, export, run on an emulated Cortex-M4, watch it learn
 #[derive(Debug, Args)]
 #[command(
     after_help = "The folder --out gets both models and images, every record of both runs (JSON Lines) and the curve (SVG).\n\n\
