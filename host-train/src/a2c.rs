@@ -19,7 +19,7 @@ use crate::config::TrainingOptions;
 use crate::layer::affine;
 use crate::model::Model;
 use crate::optim::Gradients;
-use crate::recurrence::{Kernel, RecurrenceOp, TENSORS, Trajectory, Weights};
+use crate::recurrence::{Path, RecurrenceOp, TENSORS, Trajectory, Weights};
 use crate::rollout::Episode;
 
 /// The parts of the loss, averaged over steps and episodes.
@@ -42,7 +42,7 @@ pub fn gradients(
     weights: &Arc<Weights<f32>>,
     episodes: Vec<Episode>,
     options: &TrainingOptions,
-    kernel: Kernel,
+    path: Path,
 ) -> Result<(Loss, Gradients)> {
     let batch = Batch::new(episodes, model.sizes.inputs)?;
     let mut variables = BTreeMap::new();
@@ -50,7 +50,7 @@ pub fn gradients(
         let tensor = Tensor::from_slice(&parameter.values, parameter.shape.as_slice(), &Device::Cpu)?;
         variables.insert(name.as_str(), Var::from_tensor(&tensor)?);
     }
-    let outputs = Outputs::new(&variables, weights, &batch, kernel)?;
+    let outputs = Outputs::new(&variables, weights, &batch, path)?;
     let (loss, tangent) = outputs.loss(&batch, options)?;
     let store = tangent.backward()?;
     let mut gradients = Gradients::new();
@@ -107,10 +107,10 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn new(variables: &BTreeMap<&str, Var>, weights: &Arc<Weights<f32>>, batch: &Batch, kernel: Kernel) -> Result<Self> {
+    fn new(variables: &BTreeMap<&str, Var>, weights: &Arc<Weights<f32>>, batch: &Batch, path: Path) -> Result<Self> {
         let affine = |x: &Tensor, layer: &str| {
             let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-            affine(x, &variables[weight.as_str()], &variables[bias.as_str()], kernel)
+            affine(x, &variables[weight.as_str()], &variables[bias.as_str()], path)
         };
         let recurrent = TENSORS.iter().filter_map(|name| variables.get(name));
         let packed: Vec<Tensor> = recurrent.map(|variable| variable.flatten_all()).collect::<Result<_, _>>()?;

@@ -212,7 +212,7 @@ impl<C: Course> Trainer<C> {
         let rng = Rng::new(self.config.run.seed);
         let episodes = player.play_batch(&self.course, self.curriculum.stage, rng, first, count);
         let (late, reward) = summary(&episodes);
-        let (loss, gradients) = a2c::gradients(&self.model, player.weights(), episodes, training, self.path.kernel())?;
+        let (loss, gradients) = a2c::gradients(&self.model, player.weights(), episodes, training, self.path)?;
         let norm = optim::norm(&gradients);
         ensure!(
             norm.is_finite(),

@@ -1,22 +1,48 @@
-//! The rollout's small products.
+//! The layers around the recurrence: input and heads.
+
+use rayon::prelude::*;
 
 use super::kernel::{LANES, Lanes, Path, flat, flat_mut};
 use super::real::Real;
-use super::sweep::{Combine, Dots, blocks};
-use super::weights::padded;
+use super::sweep::{Combine, Dots, Outer, blocks};
+use super::weights::{padded, unpadded};
 
-/// `y = W x + b`. With many outputs summed over the inputs in ascending order, where inputs that are 0 cost nothing;
-/// with few, output by output.
+/// Rows that one job takes. Fixed, so that sums do not depend on the number of threads.
+const ROWS: usize = 256;
+
+/// `y = W x + b`, either over vectors of outputs (many of them: the input layer), so that inputs that are 0 cost nothing,
+/// or over vectors of inputs (few outputs: the heads). Sums over the inputs ascend.
 #[derive(Clone, Debug)]
 pub struct Affine<F> {
     path: Path,
+    inputs: usize,
+    outputs: usize,
     /// Whether `weight` is `[I][blocks of O]` rather than `[O][blocks of I]`.
     transposed: bool,
     weight: Vec<Lanes<F>>,
     bias: Vec<F>,
-    /// `x`, padded.
-    input: Vec<Lanes<F>>,
-    output: Vec<Lanes<F>>,
+    /// What the weights, or their sums, are multiplied with: `x`, or the derivatives by `y`, padded.
+    vector: Vec<Lanes<F>>,
+    /// `y`, or the derivatives by `x`, padded.
+    result: Vec<Lanes<F>>,
+}
+
+/// The derivatives of a loss by weight `[O, I]`, bias `[O]` and, if wanted, inputs `[R, I]` (else empty).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AffineGradient<F> {
+    /// By `W`.
+    pub weight: Vec<F>,
+    /// By `b`.
+    pub bias: Vec<F>,
+    /// By `x`.
+    pub inputs: Vec<F>,
+}
+
+/// What one job adds to the gradient.
+struct Sum<F> {
+    weight: Vec<Lanes<F>>,
+    bias: Vec<F>,
+    inputs: Vec<F>,
 }
 
 impl<F: Real> Affine<F> {
@@ -30,45 +56,152 @@ impl<F: Real> Affine<F> {
         let inputs = weight.len() / outputs;
         let transposed = outputs >= LANES;
         let weight = if transposed {
-            let columns: Vec<F> = (0..inputs)
-                .flat_map(|i| (0..outputs).map(move |o| weight[o * inputs + i]))
-                .collect();
-            padded(&columns, outputs)
+            padded(&transpose(weight, inputs), outputs)
         } else {
             padded(weight, inputs)
         };
+        let longest = blocks(inputs.max(outputs));
         Self {
             path,
+            inputs,
+            outputs,
             transposed,
             weight,
             bias: bias.to_vec(),
-            input: vec![Lanes::default(); blocks(inputs)],
-            output: vec![Lanes::default(); blocks(outputs)],
+            vector: vec![Lanes::default(); longest],
+            result: vec![Lanes::default(); longest],
         }
     }
 
     /// `y`, `[O]`, from `x`, `[I]`.
     pub fn apply(&mut self, x: &[F]) -> &[F] {
-        let outputs = self.bias.len();
         if self.transposed {
-            flat_mut(&mut self.output)[..outputs].copy_from_slice(&self.bias);
-            self.path.run(Combine {
-                factors: x,
-                vectors: &self.weight,
-                out: &mut self.output,
-            });
+            flat_mut(&mut self.result)[..self.outputs].copy_from_slice(&self.bias);
+            self.combine(x, self.outputs);
         } else {
-            flat_mut(&mut self.input)[..x.len()].copy_from_slice(x);
-            let sums = &mut flat_mut(&mut self.output)[..outputs];
-            self.path.run(Dots {
-                matrix: &self.weight,
-                vector: &self.input,
-                sums,
-            });
-            for (sum, &bias) in sums.iter_mut().zip(&self.bias) {
+            self.dots(x, self.outputs);
+            for (sum, &bias) in flat_mut(&mut self.result).iter_mut().zip(&self.bias) {
                 *sum += bias;
             }
         }
-        &flat(&self.output)[..outputs]
+        &flat(&self.result)[..self.outputs]
     }
+
+    /// `y`, `[R, O]`, from `x`, `[R, I]`, in parallel.
+    pub fn apply_rows(&self, x: &[F]) -> Vec<F> {
+        let mut y = vec![F::ZERO; x.len() / self.inputs * self.outputs];
+        let jobs = x.par_chunks(ROWS * self.inputs).zip(y.par_chunks_mut(ROWS * self.outputs));
+        jobs.for_each_init(
+            || self.clone(),
+            |layer, (x, y)| {
+                for (x, y) in x.chunks_exact(layer.inputs).zip(y.chunks_exact_mut(layer.outputs)) {
+                    y.copy_from_slice(layer.apply(x));
+                }
+            },
+        );
+        y
+    }
+
+    /// The gradient from the derivatives `by_y`, `[R, O]`, at the inputs `x`, `[R, I]`, in parallel.
+    pub fn gradient(&self, x: &[F], by_y: &[F], by_inputs: bool) -> AffineGradient<F> {
+        let jobs = x.par_chunks(ROWS * self.inputs).zip(by_y.par_chunks(ROWS * self.outputs));
+        let sums: Vec<Sum<F>> = jobs
+            .map_init(|| self.clone(), |layer, (x, by_y)| layer.gradient_of_job(x, by_y, by_inputs))
+            .collect();
+        let mut total = self.zero();
+        for sum in sums {
+            self.path.run(Combine {
+                factors: &[F::ONE],
+                vectors: &sum.weight,
+                out: &mut total.weight,
+            });
+            add(&mut total.bias, &sum.bias);
+            total.inputs.extend(sum.inputs);
+        }
+        let weight = if self.transposed {
+            transpose(&unpadded(&total.weight, self.outputs), self.outputs)
+        } else {
+            unpadded(&total.weight, self.inputs)
+        };
+        AffineGradient {
+            weight,
+            bias: total.bias,
+            inputs: total.inputs,
+        }
+    }
+
+    fn gradient_of_job(&mut self, x: &[F], by_y: &[F], by_inputs: bool) -> Sum<F> {
+        let mut sum = self.zero();
+        for (x, by_y) in x.chunks_exact(self.inputs).zip(by_y.chunks_exact(self.outputs)) {
+            let (factors, vector) = if self.transposed { (x, by_y) } else { (by_y, x) };
+            let columns = self.load(vector);
+            self.path.run(Outer {
+                factors,
+                vector: &self.vector[..columns],
+                sums: &mut sum.weight,
+            });
+            add(&mut sum.bias, by_y);
+            if by_inputs {
+                sum.inputs.extend_from_slice(self.by_inputs(by_y));
+            }
+        }
+        sum
+    }
+
+    /// The derivatives by `x`, `[I]`, from those by `y`, `[O]`.
+    fn by_inputs(&mut self, by_y: &[F]) -> &[F] {
+        if self.transposed {
+            self.dots(by_y, self.inputs);
+        } else {
+            self.result.fill(Lanes::default());
+            self.combine(by_y, self.inputs);
+        }
+        &flat(&self.result)[..self.inputs]
+    }
+
+    fn zero(&self) -> Sum<F> {
+        Sum {
+            weight: vec![Lanes::default(); self.weight.len()],
+            bias: vec![F::ZERO; self.outputs],
+            inputs: Vec::new(),
+        }
+    }
+
+    /// `result[..length] += Σ_k factor_k · weight_k`
+    fn combine(&mut self, factors: &[F], length: usize) {
+        self.path.run(Combine {
+            factors,
+            vectors: &self.weight,
+            out: &mut self.result[..blocks(length)],
+        });
+    }
+
+    /// `result_k = weight_k · vector` for all `count` rows.
+    fn dots(&mut self, vector: &[F], count: usize) {
+        let columns = self.load(vector);
+        self.path.run(Dots {
+            matrix: &self.weight,
+            vector: &self.vector[..columns],
+            sums: &mut flat_mut(&mut self.result)[..count],
+        });
+    }
+
+    /// Pads `vector`; returns its blocks.
+    fn load(&mut self, vector: &[F]) -> usize {
+        flat_mut(&mut self.vector)[..vector.len()].copy_from_slice(vector);
+        blocks(vector.len())
+    }
+}
+
+fn add<F: Real>(sums: &mut [F], terms: &[F]) {
+    for (sum, &term) in sums.iter_mut().zip(terms) {
+        *sum += term;
+    }
+}
+
+/// A matrix of rows of `width` with its rows as columns.
+fn transpose<F: Real>(matrix: &[F], width: usize) -> Vec<F> {
+    (0..width)
+        .flat_map(|column| matrix.iter().skip(column).step_by(width).copied())
+        .collect()
 }

@@ -21,7 +21,7 @@ mod spec;
 mod sweep;
 mod weights;
 
-pub use affine::Affine;
+pub use affine::{Affine, AffineGradient};
 pub use backward::{Backward, backward};
 pub use forward::{Forward, Trajectory};
 pub use kernel::{Kernel, KernelError, Path};

@@ -605,3 +605,26 @@ impl<F: Real> Combine<'_, F> {
         store(sums, &mut self.out[start..]);
     }
 }
+
+/// `sums_k += factor_k · vector`, `[K][vector.len()]`. Factors of 0, as many observations are, cost nothing.
+pub(super) struct Outer<'a, F> {
+    pub factors: &'a [F],
+    pub vector: &'a [Lanes<F>],
+    pub sums: &'a mut [Lanes<F>],
+}
+
+impl<F: Real> Job<F> for Outer<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<F>>(self) {
+        for (factor, sums) in self.factors.iter().zip(self.sums.chunks_exact_mut(self.vector.len())) {
+            if *factor == F::ZERO {
+                continue;
+            }
+            for (sum, block) in sums.iter_mut().zip(self.vector) {
+                V::load(block).mul_add(V::splat(*factor), V::load(sum)).store(sum);
+            }
+        }
+    }
+}
