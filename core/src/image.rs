@@ -108,6 +108,8 @@ pub struct Header {
     pub squash: Squash,
     /// The limit `c` of the hard clip; the trace stays in [-c, c].
     pub clip: f32,
+    /// What `c` has beyond `clip`, for `f64` alone; 0 in fixed point.
+    pub clip_remainder: f32,
     /// Number of inputs I.
     pub inputs: usize,
     /// Number of hidden neurons H.
@@ -351,6 +353,7 @@ impl Header {
             rule: known!(Rule::from_code(head[6]), "rule", head[6]),
             squash: known!(Squash::from_code(head[7]), "modulator function", head[7]),
             clip: f32::from_bits(head[13]),
+            clip_remainder: f32::from_bits(head[28]),
             inputs: head[8] as usize,
             hidden: head[9] as usize,
             outputs: head[10] as usize,
@@ -417,6 +420,13 @@ impl Header {
                 found: head[13]
             }
         );
+        check!(
+            -header.clip * f32::EPSILON < header.clip_remainder && header.clip_remainder < header.clip * f32::EPSILON,
+            LoadError::Field {
+                field: "clip remainder",
+                found: head[28]
+            }
+        );
         let rule = header.rule;
         check!(
             rule.is_modulated() == modulated,
@@ -460,7 +470,7 @@ impl Header {
                 found: head[27]
             }
         );
-        let mut reserved = 28;
+        let mut reserved = 29;
         while reserved < HEADER_WORDS {
             check!(
                 head[reserved] == 0,
@@ -557,6 +567,7 @@ impl Header {
         head[10] = self.outputs as u32;
         head[11] = self.modulators as u32;
         head[13] = self.clip.to_bits();
+        head[28] = self.clip_remainder.to_bits();
         head[14] = self.alpha as u32;
         head[15] = self.eta as u32;
         head[16] = self.hebbian_eta as u32;

@@ -54,6 +54,7 @@ fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
         rule,
         squash: Squash::Tanh,
         clip: 1.0,
+        clip_remainder: 0.0,
         inputs: 1 + draws.below(0, 0, 40) as usize,
         hidden,
         outputs: 2,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use backpropamine::image::MAGIC;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 use serde_json::{Map, Value};
 
@@ -132,7 +133,7 @@ impl Archive {
     /// # Errors
     /// When a tensor's bytes do not fit its shape, or the folder cannot be written to.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        files::write_atomically(path, &self.to_bytes()?).map_err(|error| anyhow::anyhow!("{}: cannot be written: {error}", path.display()))
+        Ok(files::write_atomically(path, &self.to_bytes()?)?)
     }
 }
 
@@ -171,6 +172,13 @@ fn broken(bytes: &[u8], path: &Path, error: &SafeTensorError) -> FileError {
             FileError::new(path, "data", "as many bytes as the header's tensors take", found, HINT)
         }
         SafeTensorError::InvalidOffset(name) => FileError::new(path, name, "offsets that follow the tensor before it", "others", HINT),
+        _ if bytes.starts_with(&MAGIC.to_le_bytes()) => FileError::new(
+            path,
+            "header",
+            "a safetensors model",
+            "a .bpam image",
+            "give the model that the image was exported from",
+        ),
         other => FileError::new(path, "header", "a safetensors header", other, HINT),
     }
 }

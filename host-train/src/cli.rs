@@ -244,9 +244,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Parses the command line, runs the command, prints its result or error, and returns the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     let console = Console::new(cli.quiet, cli.json);
-    let result = interrupt::install().map_err(Into::into).and_then(|()| cli.command.run(&console));
+    let result = interrupt::install().and_then(|()| cli.command.run(&console));
     match result {
         Ok(report) => {
             console.finish(&report.value);
@@ -255,8 +255,23 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let code = exit_code(&error);
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            console.finish(&json!({ "error": format!("{error:#}"), "exit_code": code }));
+            console.finish(&failure(&format!("{error:#}"), code));
             ExitCode::from(code)
         }
     }
+}
+
+/// What `--json` prints for a command that fails.
+fn failure(message: &str, code: u8) -> Value {
+    json!({ "error": message, "exit_code": code })
+}
+
+/// Ends the process for a command line that is none, or that asks for help.
+fn refuse(error: &clap::Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let message = error.render().to_string();
+        let message = message.trim().trim_start_matches("error: ");
+        Console::new(true, true).finish(&failure(message, EXIT_USAGE));
+    }
+    error.exit()
 }

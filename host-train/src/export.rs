@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use backpropamine::image::{self, Formats, Header, Numeric, Section};
 use backpropamine::scalar::{Q15, Q16};
 use clap::Args;
@@ -55,7 +55,7 @@ impl ExportCommand {
             }
         };
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        files::write_atomically(&self.out, &bytes).with_context(|| format!("{}: cannot be written", self.out.display()))?;
+        files::write_atomically(&self.out, &bytes)?;
         let header = Header::parse(&words)?;
         let memory = memory_bytes(&header);
         for tensor in &quantised {
@@ -163,11 +163,17 @@ fn assemble(header: &Header, metadata: &str, section_words: impl Fn(Section) -> 
 /// The header of a model's image, before the fixed-point fields.
 pub(crate) fn header(model: &Model, numeric: Numeric) -> Header {
     let has = |name: &str| model.parameters.contains_key(name);
+    let clip = model.clip as f32;
+    let clip_remainder = match numeric {
+        Numeric::F32 => (model.clip - f64::from(clip)) as f32,
+        Numeric::Q15 => 0.0,
+    };
     Header {
         numeric,
         rule: model.rule,
         squash: model.squash,
-        clip: model.clip,
+        clip,
+        clip_remainder,
         inputs: model.sizes.inputs,
         hidden: model.sizes.hidden,
         outputs: model.sizes.actions,

@@ -1,5 +1,6 @@
 //! Files that are never half-written, and the one error type for files that are not what they should be.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,21 @@ impl FileError {
     }
 }
 
+/// An output file that could not be written; what was there before still is. The process ends with exit code 1.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be written: {}; check that its folder exists, may be written to and has room", .file.display(), first_cause(.source))]
+pub struct WriteError {
+    /// The file, as the user named it.
+    pub file: PathBuf,
+    /// What the operating system says.
+    pub source: io::Error,
+}
+
+/// Without the name of the temporary file, which says nothing to anyone.
+fn first_cause(error: &io::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// Reads a whole input file.
 ///
 /// # Errors
@@ -51,12 +67,34 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     String::from_utf8(read(path)?).map_err(|error| FileError::new(path, "text", "UTF-8", error.utf8_error(), "save the file as UTF-8 text"))
 }
 
+/// How the name of a temporary file begins and ends.
+const TEMPORARY: (&str, &str) = (".backpropamine-", ".tmp");
+
+/// Removes the temporary files that killed processes left in `folder`. No living process may be writing there.
+///
+/// # Errors
+/// When the folder cannot be read or a file not be removed.
+pub fn remove_temporaries(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces `path` by `bytes`, whole or not at all.
 ///
 /// # Errors
-/// When the folder cannot be written to; `path` is then as it was before.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_file(path, |file| file.write_all(bytes))
+/// [`WriteError`] when the folder cannot be written to; `path` is then as it was before.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    replace_file(path, |file| file.write_all(bytes)).map_err(|source| WriteError {
+        file: path.to_owned(),
+        source,
+    })
 }
 
 /// Replaces `path` by what `fill` writes, whole or not at all: a temporary file in the same folder, made durable,
@@ -75,7 +113,7 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".backpropamine-").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut temporary = builder.tempfile_in(folder)?;

@@ -194,7 +194,7 @@ impl Fixed {
         let granularity = model.granularity("recurrent.alpha");
         let (format, (weights, alphas)) = maker.largest_format("recurrent.weight", 15, |bits| {
             let weights = maker.integers("recurrent.weight", 1.0, bits, Width::Half)?;
-            let alphas = maker.integers("recurrent.alpha", model.clip.into(), bits + 1, Width::Half);
+            let alphas = maker.integers("recurrent.alpha", model.clip, bits + 1, Width::Half);
             let alpha = |post: usize, pre: usize| {
                 alphas
                     .as_ref()
@@ -212,7 +212,7 @@ impl Fixed {
 
     /// What stands between m and the gain of an increment, divided by the clip limit.
     fn add_fan_out(&mut self, maker: &Maker<'_>) -> Result<(), FileError> {
-        let scale = 1.0 / f64::from(maker.model.clip);
+        let scale = 1.0 / maker.model.clip;
         if maker.has("modulator.fan_out.weight") {
             let (format, weights) = maker.largest_format("modulator.fan_out.weight", 14, |bits| {
                 maker
@@ -235,7 +235,7 @@ impl Fixed {
 
     /// The rates, and the format of gains: the largest at which eta and every possible M fit.
     fn add_rates(&mut self, maker: &Maker<'_>) -> Result<(), FileError> {
-        let scale = 1.0 / f64::from(maker.model.clip);
+        let scale = 1.0 / maker.model.clip;
         let rates: Vec<_> = self
             .gain_rates(maker.model.rule)
             .iter()

@@ -3,6 +3,8 @@
 //! The first signal asks for an orderly end (exit code 130, every file whole); the second ends the process at once,
 //! which is safe because files are only ever replaced whole (see [`crate::files`]).
 
+#[cfg(unix)]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -12,16 +14,30 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// Installs the signal handler. Called once, by the binary.
+/// Installs the signal handlers. Called once, by the binary.
 ///
 /// # Errors
-/// When the operating system refuses the handler, or another one is installed already.
-pub fn install() -> Result<(), ctrlc::Error> {
+/// When the operating system refuses a handler, or another one is installed already.
+pub fn install() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(crate::cli::EXIT_INTERRUPTED.into());
         }
-    })
+    })?;
+    report_large_files()
+}
+
+/// Lets a write beyond the limit on file sizes fail like on a full disk; without a handler the signal kills the process,
+/// which leaves its temporary file behind.
+#[cfg(unix)]
+fn report_large_files() -> anyhow::Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn report_large_files() -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// Whether an interrupt was asked for.

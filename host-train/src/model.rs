@@ -46,7 +46,7 @@ pub struct Model {
     /// How the trace changes in a lifetime.
     pub rule: Rule,
     /// The trace stays in `[-clip, clip]`.
-    pub clip: f32,
+    pub clip: f64,
     /// The modulator's nonlinearity.
     pub squash: Squash,
     /// Lengths of the dimensions that the tensors share.
@@ -218,7 +218,7 @@ impl Words<'_> {
         })
     }
 
-    fn clip(&self) -> Result<f32, FileError> {
+    fn clip(&self) -> Result<f64, FileError> {
         let Some(word) = self.get("clip") else {
             return Ok(1.0);
         };
@@ -228,7 +228,7 @@ impl Words<'_> {
         }
         word.strip_prefix("hard:")
             .and_then(|limit| limit.parse().ok())
-            .filter(|&limit: &f32| limit.is_finite() && limit > 0.0)
+            .filter(|&limit: &f64| (limit as f32).is_finite() && limit as f32 > 0.0)
             .ok_or_else(|| self.error("clip", "hard:C with a finite C above 0", "write for example hard:1 or hard:2"))
     }
 

@@ -125,7 +125,7 @@ pub struct Band {
 pub fn draw_bands(bands: &[Band], x: &str, y: &str, out: &Path) -> Result<()> {
     let mut svg = String::new();
     draw(bands, x, y, &mut svg).map_err(|error| anyhow!("{}: cannot be drawn: {error}", out.display()))?;
-    files::write_atomically(out, svg.as_bytes()).map_err(|error| anyhow!("{}: cannot be written: {error}", out.display()))
+    Ok(files::write_atomically(out, svg.as_bytes())?)
 }
 
 fn read_curve(run: &Path) -> Result<Curve, FileError> {

@@ -161,7 +161,7 @@ fn spec_of(model: &Model) -> Spec {
     Spec {
         hidden: model.sizes.hidden,
         rule: model.rule,
-        clip: Clip::Hard(model.clip),
+        clip: Clip::Hard(model.clip as f32),
         modulators: model.sizes.modulators,
         squash: model.squash,
         alpha: model.granularity("recurrent.alpha"),

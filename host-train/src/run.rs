@@ -119,7 +119,9 @@ impl RunFolder {
             ))
             .into());
         }
-        fs::create_dir_all(&self.folder).with_context(|| format!("{}: cannot be made", self.folder.display()))?;
+        let context = || format!("{}: cannot be used as a run folder", self.folder.display());
+        fs::create_dir_all(&self.folder).with_context(context)?;
+        files::remove_temporaries(&self.folder).with_context(context)?;
         if let Some(saved) = folder_config(&self.folder)? {
             if config.run.kernel == Kernel::Auto {
                 config.run.kernel = saved.run.kernel;
@@ -130,10 +132,27 @@ impl RunFolder {
         if state.exists() {
             return Trainer::restore(config, course, &Archive::read(&state)?, &state);
         }
+        self.check_nothing_to_lose()?;
         let trainer = Trainer::new(config, course)?;
         files::write_atomically(&self.file(CONFIG), trainer.config().to_toml().as_bytes())?;
         files::write_atomically(&self.file("env.json"), environment(trainer.config()).as_bytes())?;
         Ok(trainer)
+    }
+
+    /// Without a checkpoint the run begins anew, which must not cost a network that was trained here.
+    fn check_nothing_to_lose(&self) -> Result<(), FileError> {
+        let model = self.file(MODEL);
+        if !model.exists() {
+            return Ok(());
+        }
+        let hint = format!("put it back, or move {} away to begin anew", model.display());
+        Err(FileError::new(
+            &self.file(STATE),
+            "file",
+            "the checkpoint of this run",
+            "no such file",
+            hint,
+        ))
     }
 
     fn check_same(&self, config: &Config, saved: &Config) -> Result<()> {

@@ -133,7 +133,6 @@ impl Reference<'_> {
             squash,
             ..
         } = self.0;
-        let limit = f64::from(clip as f32);
         let connections = hidden * hidden;
         let [win, bias, w] = ["input.weight", "input.bias", "recurrent.weight"].map(|name| self.get(name).unwrap());
         let [alpha, eta, hebbian_eta] = ["recurrent.alpha", "recurrent.eta", "recurrent.hebbian_eta"].map(|name| self.spread(name));
@@ -185,7 +184,7 @@ impl Reference<'_> {
                     "simple" => gain * product,
                     _ => gain * trace[ji],
                 };
-                hebb[ji] = (hebb[ji] + increment).clamp(-limit, limit);
+                hebb[ji] = (hebb[ji] + increment).clamp(-clip, clip);
                 if rule == "retroactive" && mask[j] != 0.0 {
                     trace[ji] = (1.0 - eta[ji]) * trace[ji] + eta[ji] * product;
                 }
@@ -265,7 +264,7 @@ fn replays_with_fan_out_masks_squashes_and_clips_follow_the_equations() {
     let mut seed = 100;
     for rule in ["simple", "retroactive"] {
         for squash in ["tanh", "sigmoid", "identity"] {
-            for (fan_out, masked, modulators, clip) in [(true, false, 3, 2.0), (false, true, 2, 0.05), (true, true, 1, 1.0)] {
+            for (fan_out, masked, modulators, clip) in [(true, false, 3, 2.0), (false, true, 2, 0.03), (true, true, 1, 1.0)] {
                 seed += 1;
                 let eta = [Per::Network, Per::Neuron, Per::Connection][seed as usize % 3];
                 compare(
@@ -918,7 +917,30 @@ fn quiet_is_quiet_and_json_is_one_object() {
         .clone();
     let error: Value = serde_json::from_slice(&output).unwrap();
     assert_eq!(error["exit_code"], 3);
+    let output = desk.run("replay --json --inputs x").code(2).get_output().stdout.clone();
+    let usage: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(usage["exit_code"], 2);
+    assert!(usage["error"].as_str().unwrap().contains("<MODEL>"));
     assert!(error["error"].as_str().unwrap().starts_with("nothing.safetensors: file: expected"));
+}
+
+#[test]
+fn an_image_is_no_model() {
+    let desk = Desk::new();
+    desk.model(&Design::default());
+    desk.run("export model.safetensors --out x.bpam").success();
+    desk.fails("export x.bpam --out y.bpam", 3, &["x.bpam", "a .bpam image"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let desk = Desk::new();
+    desk.model(&Design::default());
+    desk.fails(
+        "export model.safetensors --out nowhere/x.bpam",
+        1,
+        &["nowhere/x.bpam: cannot be written: No such file", "folder"],
+    );
 }
 
 #[test]

@@ -219,6 +219,36 @@ fn damaged_checkpoints_are_refused_by_name() {
     fs::write(&state, &good).unwrap();
     fs::write(out.join("metrics.jsonl"), "").unwrap();
     assert_refused(&resume(&out), 3, &["metrics.jsonl", "lines"]);
+    fs::remove_file(&state).unwrap();
+    let network = fs::read(out.join("model.safetensors")).unwrap();
+    assert_refused(&resume(&out), 3, &["state.safetensors", "checkpoint", "model.safetensors"]);
+    assert_eq!(fs::read(out.join("model.safetensors")).unwrap(), network);
+}
+
+#[test]
+fn what_a_killed_run_left_behind_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = short_run(folder.path());
+    fs::write(out.join(".backpropamine-x1.tmp"), "half").unwrap();
+    assert_done(&resume(&out));
+    assert!(!out.join(".backpropamine-x1.tmp").exists());
+}
+
+/// As on a full disk: the write that goes too far fails, and nothing half-written stays.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_file_sizes_is_an_error_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 2; exec \"$0\" train cue --quiet --out \"$1\""]);
+    let output = run({
+        command.arg(env!("CARGO_BIN_EXE_backpropamine")).arg(&out);
+        command
+    });
+    assert_refused(&output, 1, &["state.safetensors", "File too large", "room"]);
+    let temporary = |entry: fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".tmp");
+    assert!(!fs::read_dir(&out).unwrap().flatten().any(temporary));
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub fn header(parameters: &Parameters) -> Header {
         rule: shape.rule,
         squash: shape.squash,
         clip: shape.clip,
+        clip_remainder: 0.0,
         inputs: shape.inputs,
         hidden: shape.hidden,
         outputs: shape.actions,

@@ -44,7 +44,7 @@ macro_rules! float_kernel {
             }
 
             fn bounds(header: &Header) -> $float {
-                header.clip.into()
+                <$float>::from(header.clip) + <$float>::from(header.clip_remainder)
             }
 
             fn bump(hebb: $scalar, gain: $float, factor: $scalar, limit: $float) -> $scalar {
