@@ -12,7 +12,7 @@ mod float;
 
 use crate::image::Header;
 use crate::rule::Squash;
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 
 /// The elementary operations of one arithmetic. Sealed by living in a private module.
 pub trait Kernel: Pod {
@@ -29,7 +29,7 @@ pub trait Kernel: Pod {
     /// The sum of one block.
     type Partial: Copy;
     /// The factor of an increment of H: `eta·h_j`, `M_j·h_j` or `M_j`.
-    type Gain: Copy;
+    type Gain: Copy + Zeroable;
     /// What an update of H needs to know: the clip limit, or the format of gains.
     type Bounds: Copy;
     /// Logits, value and modulator.

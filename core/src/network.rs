@@ -168,7 +168,29 @@ impl<'a, S: Scalar> Network<'a, S> {
         S::modulation(m, fan_out, self.fan_out_bias.get(post), &self.header)
     }
 
-    /// What a step leaves to be done to the traces of neuron `post`.
+    /// Hands over, in order, what a step leaves to be done to the traces of neuron `post`.
+    #[inline(always)]
+    fn each_increment(&self, m: &[S::Output], post: usize, activity: S, mut learn: impl FnMut(Increment<'a, S>)) {
+        let header = &self.header;
+        // A Hebbian neuron of a partly modulated network has an eligibility too, and no modulator to write it.
+        if header.rule.has_eligibility() && !matches!(header.hebbian_eta, Granularity::Absent) && !self.is_modulated(post) {
+            learn(self.retroactive(S::Gain::zeroed(), post, activity));
+        }
+        learn(self.increment(m, post, activity));
+    }
+
+    fn is_modulated(&self, post: usize) -> bool {
+        self.mask.get(post) != Some(&0)
+    }
+
+    fn retroactive(&self, modulator: S::Gain, post: usize, activity: S) -> Increment<'a, S> {
+        Increment::Retroactive {
+            modulator,
+            eta: self.coefficient(self.eta, self.header.eta, post),
+            post: activity,
+        }
+    }
+
     #[inline(always)]
     fn increment(&self, m: &[S::Output], post: usize, activity: S) -> Increment<'a, S> {
         let header = &self.header;
@@ -177,17 +199,12 @@ impl<'a, S: Scalar> Network<'a, S> {
             Coefficient::Uniform(eta) => gain(S::times(S::rate(eta), activity)),
             Coefficient::Row(eta) => Increment::Rates { eta, post: activity },
         };
-        let modulated = self.mask.get(post) != Some(&0);
         match header.rule {
             Rule::NonPlastic => Increment::None,
             Rule::Hebbian => hebbian(self.eta, header.eta),
-            _ if !modulated => hebbian(self.hebbian_eta, header.hebbian_eta),
+            _ if !self.is_modulated(post) => hebbian(self.hebbian_eta, header.hebbian_eta),
             Rule::Modulated => gain(S::times(self.modulation(m, post), activity)),
-            Rule::Retroactive => Increment::Retroactive {
-                modulator: self.modulation(m, post),
-                eta: self.coefficient(self.eta, header.eta, post),
-                post: activity,
-            },
+            Rule::Retroactive => self.retroactive(self.modulation(m, post), post, activity),
         }
     }
 }
@@ -375,8 +392,10 @@ impl<'m, S: Scalar> State<'m, S> {
         let mut hebb = Rows::new(self.hebb, columns);
         let mut eligibility = Rows::new(self.eligibility, columns);
         for (post, activity) in self.latest.iter().take(network.header.hidden).enumerate() {
-            let increment = network.increment(self.m, post, *activity);
-            kernel::learn(hebb.next_row(), eligibility.next_row(), increment, self.before, &network.header);
+            let (hebb, eligibility) = (hebb.next_row(), eligibility.next_row());
+            network.each_increment(self.m, post, *activity, |increment| {
+                kernel::learn(hebb, eligibility, increment, self.before, &network.header);
+            });
         }
     }
 
@@ -420,7 +439,9 @@ impl<'m, S: Scalar> State<'m, S> {
             let acc = if header.rule.is_plastic() {
                 let (hebb, eligibility) = (hebb.next_row(), eligibility.next_row());
                 if self.pending {
-                    kernel::learn(hebb, eligibility, network.increment(self.m, post, *activity), self.before, header);
+                    network.each_increment(self.m, post, *activity, |increment| {
+                        kernel::learn(hebb, eligibility, increment, self.before, header);
+                    });
                 }
                 let alpha = network.coefficient(network.alpha, header.alpha, post);
                 kernel::plastic_dot(acc, weight, alpha, hebb, self.latest, header.formats.recurrent)
@@ -459,14 +480,10 @@ impl<'m, S: Scalar> State<'m, S> {
         let mut hebb = [*self.hebb.get(index)?];
         let mut eligibility = [self.eligibility.get(index).copied().unwrap_or(S::zeroed())];
         if self.pending {
-            let increment = network.increment(self.m, post, *self.latest.get(post)?);
-            kernel::learn(
-                &mut hebb,
-                &mut eligibility,
-                increment.column(pre),
-                self.before.get(pre..=pre)?,
-                &network.header,
-            );
+            let before = self.before.get(pre..=pre)?;
+            network.each_increment(self.m, post, *self.latest.get(post)?, |increment| {
+                kernel::learn(&mut hebb, &mut eligibility, increment.column(pre), before, &network.header);
+            });
         }
         let [hebb] = hebb;
         let [eligibility] = eligibility;

@@ -185,7 +185,7 @@ impl Reference<'_> {
                     _ => gain * trace[ji],
                 };
                 hebb[ji] = (hebb[ji] + increment).clamp(-clip, clip);
-                if rule == "retroactive" && mask[j] != 0.0 {
+                if rule == "retroactive" {
                     trace[ji] = (1.0 - eta[ji]) * trace[ji] + eta[ji] * product;
                 }
             }

@@ -147,7 +147,9 @@ fn a_bad_header_field_is_named() {
         (24, 16, "policy format"),
         (25, 16, "value format"),
         (27, u32::MAX, "metadata length"),
-        (28, 1, "reserved"),
+        (28, 1f32.to_bits(), "clip remainder"),
+        (28, f32::NAN.to_bits(), "clip remainder"),
+        (29, 1, "reserved"),
         (31, 1, "reserved"),
     ] {
         assert_eq!(

@@ -328,9 +328,7 @@ proptest! {
                     };
                     let expected = (hebb_before[index].unwrap() + increment).clamp(-clip, clip);
                     prop_assert!(close(agent.hebb(post, pre).unwrap(), expected));
-                    let masked = parameters.mask.get(post) == Some(&false);
-                    let moved = |e| if masked { e } else { (1.0 - eta()) * e + eta() * product };
-                    let expected = elig_before[index].map(moved);
+                    let expected = elig_before[index].map(|e| (1.0 - eta()) * e + eta() * product);
                     let found = agent.eligibility(post, pre);
                     prop_assert_eq!(found.is_some(), rule == Rule::Retroactive);
                     prop_assert!(found.zip(expected).is_none_or(|(found, expected)| close(found, expected)));

@@ -133,13 +133,12 @@ impl Reference {
             Rule::Modulated => self.write(self.masked(&m * &product, &product)),
             Rule::Retroactive => {
                 self.write(self.masked(&m * &self.eligibility, &product));
-                let moved = (1.0 - &self.eta) * &self.eligibility + &self.eta * &product;
-                self.eligibility = self.masked(moved, &Array2::zeros(product.raw_dim()));
+                self.eligibility = (1.0 - &self.eta) * &self.eligibility + &self.eta * &product;
             }
         }
     }
 
-    /// In a partly modulated network the other neurons' connections learn by the plain Hebbian rule, and have no eligibility.
+    /// In a partly modulated network the other neurons' connections learn by the plain Hebbian rule.
     fn masked(&self, mut increment: Array2<f64>, product: &Array2<f64>) -> Array2<f64> {
         for (post, mut row) in increment.outer_iter_mut().enumerate() {
             if !self.modulated[post] {
