@@ -34,3 +34,26 @@ pub trait Task {
     /// Takes the agent's action and moves on to the next step.
     fn act(&mut self, action: usize) -> Outcome;
 }
+
+/// An option out of range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ConfigError {
+    /// The option.
+    pub option: &'static str,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+impl core::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: expected {}", self.option, self.expected)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// Refuses an option by name.
+fn check(ok: bool, option: &'static str, expected: &'static str) -> Result<(), ConfigError> {
+    if ok { Ok(()) } else { Err(ConfigError { option, expected }) }
+}

@@ -15,7 +15,8 @@
 //! # Ok::<(), backpropamine::task::cue::ConfigError>(())
 //! ```
 
-use super::{Outcome, Task};
+pub use super::ConfigError;
+use super::{Outcome, Task, check};
 use crate::rng::Lifetime;
 use heapless::Vec;
 
@@ -83,24 +84,6 @@ impl Config {
     }
 }
 
-/// An option out of range.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct ConfigError {
-    /// The option.
-    pub option: &'static str,
-    /// What it must be.
-    pub expected: &'static str,
-}
-
-impl core::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}: expected {}", self.option, self.expected)
-    }
-}
-
-impl core::error::Error for ConfigError {}
-
 /// What is shown in one step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Symbol {
@@ -144,7 +127,6 @@ impl Cue {
     /// # Errors
     /// [`ConfigError`] names the option that is out of range.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let check = |ok, option, expected| if ok { Ok(()) } else { Err(ConfigError { option, expected }) };
         check((2..=MAX_CUES as u32).contains(&config.cues), "cues", "2 to 16")?;
         check((1..=MAX_BITS as u32).contains(&config.bits), "bits", "1 to 32")?;
         check(config.steps > 0, "steps", "at least 1")?;
