@@ -4,6 +4,7 @@
 //! training, evaluation and firmware are generic over it.
 
 pub mod cue;
+pub mod maze;
 
 use crate::rng::Lifetime;
 
