@@ -39,7 +39,7 @@ enum What {
         #[arg(long, value_name = "N", default_value = "1")]
         threads: usize,
         /// Iterations per shape, whose median counts
-        #[arg(long, value_name = "N", default_value = "9")]
+        #[arg(long, value_name = "N", default_value = "30")]
         iterations: usize,
         /// Leave the automatic differentiation out, which takes minutes and gigabytes
         #[arg(long)]

@@ -33,7 +33,7 @@ impl Default for Options {
         Self {
             kernel: Kernel::Auto,
             threads: 1,
-            iterations: 9,
+            iterations: 30,
             oracle: true,
             largest: usize::MAX,
         }
