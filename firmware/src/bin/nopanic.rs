@@ -1,13 +1,18 @@
-//! Does not link if a panic path survives in the loader or in a step: its panic handler calls a symbol that nobody
+//! Does not link if a panic path survives in the loader, in a step or in a task: its panic handler calls a symbol that nobody
 //! defines, so the linker has to have removed it.
 //!
 //! Inputs go through `black_box`, or the compiler would run the whole program while building it.
 #![no_std]
 #![no_main]
 
+use backpropamine::lifetime::MAX_INPUTS;
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
+use backpropamine::rng::{Rng, Stream};
 use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::task::Task;
+use backpropamine::task::cue::{self, Cue};
+use backpropamine::task::maze::{self, Maze};
 use core::hint::black_box;
 use core::panic::PanicInfo;
 use cortex_m as _;
@@ -37,6 +42,13 @@ fn main() -> ! {
     black_box(agent.hebb(black_box(0), black_box(1)));
     agent.reset();
 
+    if let Ok(task) = Cue::new(black_box(cue::Config::default())) {
+        one_step(task);
+    }
+    if let Ok(task) = Maze::new(black_box(maze::Config::default())) {
+        one_step(task);
+    }
+
     load_and_step::<f32>(black_box(&[]), LOADED);
     load_and_step::<Q15>(black_box(&[]), LOADED);
     #[cfg(feature = "sabotage")]
@@ -44,6 +56,14 @@ fn main() -> ! {
     loop {
         cortex_m::asm::wfi();
     }
+}
+
+/// A task's part of a step.
+fn one_step(mut task: impl Task) {
+    let mut x = [0.0; MAX_INPUTS];
+    task.reset(Rng::new(black_box(7)).lifetime(Stream::Task, 0));
+    task.observe(black_box(&mut x));
+    black_box(task.act(black_box(3)));
 }
 
 /// The other door: an image that is known only at run time.
