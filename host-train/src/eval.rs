@@ -240,11 +240,10 @@ impl Evaluation {
     /// Share of correct responses in the second halves. Responses of one lifetime depend on each other, so the interval
     /// is that of a ratio of sums over lifetimes (linearised).
     pub fn late_accuracy(&self) -> Estimate {
-        ratio(
-            self.lives
-                .iter()
-                .map(|life| (f64::from(life.late_correct), f64::from(life.late_trials))),
-        )
+        let responses = self.lives.iter();
+        let mut share = ratio(responses.map(|life| (f64::from(life.late_correct), f64::from(life.late_trials))));
+        share.interval = share.interval.map(|end| end.clamp(0.0, 1.0));
+        share
     }
 
     /// Mean reward of a lifetime.
