@@ -417,9 +417,11 @@ mod tests {
     fn the_late_interval_is_over_lifetimes() {
         // Equal lifetimes leave no doubt, whatever the responses inside them.
         assert_eq!(lives(&[9; 20]).late_accuracy().interval, [0.9, 0.9]);
-        let spread = lives(&[8, 10]).late_accuracy();
-        assert!((spread.value - 0.9).abs() < 1e-12);
+        let spread = lives(&[4, 6]).late_accuracy();
+        assert!((spread.value - 0.5).abs() < 1e-12);
         assert!((spread.interval[1] - spread.interval[0] - 2.0 * Z * 0.1).abs() < 1e-12);
+        // No share is above 1.
+        assert_eq!(lives(&[8, 10]).late_accuracy().interval[1], 1.0);
     }
 
     #[test]
