@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use backpropamine::lifetime::EVALUATION_SEED;
 use backpropamine::rule::{Granularity, Rule, Squash};
-use backpropamine::task::cue::{Config as CueConfig, Variant};
+use backpropamine::task::{cue, maze};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -16,23 +16,30 @@ use crate::cli::ExitKind;
 use crate::files::{self, FileError};
 use crate::model::{RULES, SQUASHES};
 use crate::recurrence::Kernel;
+use crate::task::TaskConfig;
 
 const BASE: &str = include_str!("../presets/cue-small.toml");
+/// Has every key of the maze.
+const MAZE: &str = include_str!("../presets/maze-small.toml");
 
 /// The built-in presets: name and text.
-pub const PRESETS: [(&str, &str); 5] = [
+pub const PRESETS: [(&str, &str); 9] = [
     ("cue-small", BASE),
     ("cue-long", include_str!("../presets/cue-long.toml")),
     ("cue-code", include_str!("../presets/cue-code.toml")),
     ("cue-paper", include_str!("../presets/cue-paper.toml")),
     ("cue-fixed", include_str!("../presets/cue-fixed.toml")),
+    ("maze-small", MAZE),
+    ("maze-paper", include_str!("../presets/maze-paper.toml")),
+    ("maze-code", include_str!("../presets/maze-code.toml")),
+    ("maze-fanout", include_str!("../presets/maze-fanout.toml")),
 ];
 
 /// Everything that decides the outcome of a run. `presets/cue-small.toml` documents each key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The task's own options (for the cue task: see [`CueOptions`]); empty for a task that has none.
+    /// The task's name and own options, see [`TaskConfig`]; empty for a task that has none.
     pub task: Table,
     /// Size and learning rule of the network.
     pub network: NetworkOptions,
@@ -44,27 +51,6 @@ pub struct Config {
     pub curriculum: CurriculumOptions,
     /// Seed, kernel and checkpoints.
     pub run: RunOptions,
-}
-
-/// Options of the cue-reward association task (paper 4.1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CueOptions {
-    /// Which inputs and trial lengths.
-    #[serde(with = "variant_word")]
-    pub variant: Variant,
-    /// Cues of an episode.
-    pub cues: u32,
-    /// Bits of a cue.
-    pub bits: u32,
-    /// Steps of an episode.
-    pub steps: u32,
-    /// The same one-hot cues in every episode.
-    pub fixed: bool,
-    /// Probability that a reward has the wrong sign.
-    pub flip: f32,
-    /// Whether t/T is an input.
-    pub time_input: bool,
 }
 
 /// Size and learning rule of the network.
@@ -155,9 +141,11 @@ pub struct TrainingOptions {
 pub struct CurriculumOptions {
     /// Numbers of cues before the full task.
     pub cues: Vec<u32>,
-    /// Late accuracy that ends a stage.
+    /// Sizes of the maze before the full task.
+    pub sizes: Vec<u32>,
+    /// Score that ends a stage.
     pub threshold: f64,
-    /// Iterations the late accuracy is taken over.
+    /// Iterations the score is taken over.
     pub window: usize,
     /// Episodes of one update before the full task.
     pub batch: usize,
@@ -180,8 +168,6 @@ pub struct RunOptions {
     /// Iterations between two checkpoints.
     pub checkpoint_every: u32,
 }
-
-const VARIANTS: [(&str, Variant); 2] = [("code", Variant::Code), ("paper", Variant::Paper)];
 
 const GRANULARITIES: [(&str, Granularity); 3] = [
     ("single", Granularity::Single),
@@ -219,8 +205,9 @@ macro_rules! word_in_file {
 
 word_in_file!(rule_word, Rule, RULES);
 word_in_file!(squash_word, Squash, SQUASHES);
-word_in_file!(variant_word, Variant, VARIANTS);
 word_in_file!(granularity_word, Granularity, GRANULARITIES);
+
+pub(crate) use word_in_file;
 
 impl Default for Config {
     /// The preset `cue-small`.
@@ -259,9 +246,7 @@ impl Config {
     /// # Errors
     /// [`FileError`] for text that is no TOML, an unknown key or a wrong value.
     pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
-        let mut table = base_table();
-        overlay_text(&mut table, text, path)?;
-        Self::from_table(table).map_err(|problem| problem.in_file(path))
+        Self::from_table(complete(text, path)?).map_err(|problem| problem.in_file(path))
     }
 
     /// The configuration with `key=value` settings on top, as `--set` gives them.
@@ -281,21 +266,41 @@ impl Config {
         toml::to_string(self).expect("plain tables of numbers, words and lists")
     }
 
+    /// The task this configuration describes.
+    ///
+    /// # Errors
+    /// [`ExitKind::Usage`] when `[task]` is none of the core's.
+    pub fn task(&self) -> Result<TaskConfig, ExitKind> {
+        TaskConfig::parse(&self.task).map_err(|error| ExitKind::Usage(format!("[task]: {}", error.message())))
+    }
+
     /// The cue task this configuration describes.
     ///
     /// # Errors
-    /// When `[task]` is another task's.
-    pub fn cue(&self) -> Result<CueConfig> {
-        let options: CueOptions = self.task.clone().try_into()?;
-        Ok(CueConfig {
-            variant: options.variant,
-            cues: options.cues,
-            bits: options.bits,
-            steps: options.steps,
-            fixed: options.fixed,
-            flip: options.flip,
-            time_input: options.time_input,
-        })
+    /// [`ExitKind::Usage`] when `[task]` is another task's.
+    pub fn cue(&self) -> Result<cue::Config, ExitKind> {
+        match self.task()? {
+            TaskConfig::Cue(config) => Ok(config),
+            TaskConfig::Maze(_) => Err(self.other_task("cue")),
+        }
+    }
+
+    /// The maze this configuration describes.
+    ///
+    /// # Errors
+    /// [`ExitKind::Usage`] when `[task]` is another task's.
+    pub fn maze(&self) -> Result<maze::Config, ExitKind> {
+        match self.task()? {
+            TaskConfig::Maze(config) => Ok(config),
+            TaskConfig::Cue(_) => Err(self.other_task("maze")),
+        }
+    }
+
+    fn other_task(&self, expected: &str) -> ExitKind {
+        let found = task_name(&self.task).unwrap_or("none");
+        ExitKind::Usage(format!(
+            "task.name: expected {expected}, found {found}: choose a preset of that task"
+        ))
     }
 
     fn from_table(table: Table) -> Result<Self, Problem> {
@@ -308,6 +313,15 @@ impl Config {
                 found: error.message().to_owned(),
             }
         })?;
+        if let Err(error) = TaskConfig::parse(&config.task)
+            && !config.task.is_empty()
+        {
+            return Err(Problem {
+                key: "task".into(),
+                expected: "the keys of a task".into(),
+                found: error.message().to_owned(),
+            });
+        }
         config.validate()?;
         Ok(config)
     }
@@ -416,15 +430,34 @@ fn check(key: &str, found: impl ToString, expected: &str, holds: bool) -> Result
     })
 }
 
-fn base_table() -> Table {
-    BASE.parse().expect("a test reads the embedded preset")
+/// Every key there is for a task of this name, with its default.
+fn base_table(task: &str) -> Table {
+    let read = |text: &str| -> Table { text.parse().expect("a test reads the embedded presets") };
+    let mut base = read(BASE);
+    if task == "maze" {
+        base.insert("task".into(), read(MAZE)["task"].clone());
+    }
+    base
 }
 
-fn overlay_text(base: &mut Table, text: &str, path: &Path) -> Result<(), FileError> {
-    let table: Table = text
+fn task_name(task: &Table) -> Option<&str> {
+    task.get("name")?.as_str()
+}
+
+/// The name in the `[task]` of a whole configuration; without one it is the cue task's.
+fn task_of(table: &Table) -> &str {
+    table.get("task").and_then(Value::as_table).and_then(task_name).unwrap_or("cue")
+}
+
+/// A configuration's text, with the defaults of its task for what it does not say.
+fn complete(text: &str, path: &Path) -> Result<Table, FileError> {
+    let over: Table = text
         .parse()
         .map_err(|error: toml::de::Error| FileError::new(path, "text", "TOML", error.to_string().trim_end(), "correct the line"))?;
-    overlay(base, table, &base_table(), "").map_err(|problem| problem.in_file(path))
+    let schema = base_table(task_of(&over));
+    let mut table = schema.clone();
+    overlay(&mut table, over, &schema, "").map_err(|problem| problem.in_file(path))?;
+    Ok(table)
 }
 
 /// Lays `over` on `base`. `schema` has every key there is and a value of its type.
@@ -432,7 +465,7 @@ fn overlay(base: &mut Table, over: Table, schema: &Table, prefix: &str) -> Resul
     for (name, value) in over {
         let key = format!("{prefix}{name}");
         let like = schema.get(&name).ok_or_else(|| Problem {
-            expected: format!("a known key, perhaps `{}`", nearest(&key)),
+            expected: format!("a known key, perhaps `{}`", nearest(&key, schema, prefix)),
             found: "an unknown key".into(),
             key: key.clone(),
         })?;
@@ -492,7 +525,8 @@ fn apply_setting(table: &mut Table, setting: &str) -> Result<()> {
         value = Value::Table(Table::from_iter([((*name).to_owned(), value)]));
     }
     let over = Table::from_iter([(names[0].to_owned(), value)]);
-    overlay(table, over, &base_table(), "").map_err(|problem| {
+    let schema = base_table(task_of(table));
+    overlay(table, over, &schema, "").map_err(|problem| {
         ExitKind::Usage(format!(
             "--set {}: expected {}, found {}",
             problem.key, problem.expected, problem.found
@@ -522,13 +556,13 @@ fn keys(table: &Table, prefix: &str) -> Vec<String> {
 }
 
 /// The known key most like `key`, compared whole and by its last name.
-fn nearest(key: &str) -> String {
+fn nearest(key: &str, schema: &Table, prefix: &str) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |candidate: &String| {
         let whole = strsim::jaro_winkler(key, candidate);
         whole + strsim::jaro_winkler(&last(key), &last(candidate))
     };
-    let known = keys(&base_table(), "").into_iter();
+    let known = keys(schema, prefix).into_iter();
     known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
 }
 
@@ -542,7 +576,7 @@ mod tests {
             let config = Config::load(name, &[]).unwrap();
             let again = Config::parse(&config.to_toml(), Path::new("config.toml")).unwrap();
             assert_eq!(config, again, "{name}");
-            config.cue().unwrap();
+            config.task().unwrap();
         }
     }
 

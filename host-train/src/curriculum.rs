@@ -21,7 +21,7 @@ pub struct Curriculum {
     pub early_iterations: u32,
     /// Iterations of the full task.
     pub full_iterations: u32,
-    /// Correct and all late responses of the latest iterations of this stage.
+    /// Scores of the latest iterations of this stage: reached, and reachable.
     window: VecDeque<(u32, u32)>,
 }
 
@@ -37,16 +37,16 @@ pub enum Next {
 }
 
 impl Curriculum {
-    /// Late accuracy over the window; `None` until a trial has ended.
-    pub fn accuracy(&self) -> Option<f64> {
+    /// The ratio of reached to reachable over the window; `None` until something was reachable.
+    pub fn score(&self) -> Option<f64> {
         let sum = |(correct, all), &(c, a): &(u32, u32)| (correct + c, all + a);
         let (correct, all) = self.window.iter().fold((0, 0), sum);
         (all > 0).then(|| f64::from(correct) / f64::from(all))
     }
 
-    /// Takes note of an iteration's late responses and moves on. `stages` is the number of stages of the course.
-    pub fn record(&mut self, late: (u32, u32), stages: usize, options: &CurriculumOptions) -> Next {
-        self.window.push_back(late);
+    /// Takes note of an iteration's score and moves on. `stages` is the number of stages of the course.
+    pub fn record(&mut self, score: (u32, u32), stages: usize, options: &CurriculumOptions) -> Next {
+        self.window.push_back(score);
         if self.window.len() > options.window {
             self.window.pop_front();
         }
@@ -55,7 +55,7 @@ impl Curriculum {
             return Next::Continue;
         }
         self.early_iterations += 1;
-        let learned = self.accuracy().is_some_and(|accuracy| accuracy > options.threshold);
+        let learned = self.score().is_some_and(|score| score > options.threshold);
         if learned && self.window.len() == options.window {
             self.go_to(self.stage + 1);
             Next::Advance
@@ -125,7 +125,7 @@ mod tests {
             assert_eq!(curriculum.record((10, 10), 3, &options), Next::Continue);
         }
         assert_eq!(curriculum.record((10, 10), 3, &options), Next::Advance);
-        assert_eq!((curriculum.stage, curriculum.accuracy()), (1, None));
+        assert_eq!((curriculum.stage, curriculum.score()), (1, None));
     }
 
     #[test]

@@ -8,25 +8,31 @@ use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
 use backpropamine::scalar::{FastF32, Q15, Scalar};
 use backpropamine::task::Task;
-use backpropamine::task::cue::{Config as CueConfig, Cue};
+use backpropamine::task::cue::{self, Cue};
+use backpropamine::task::maze::{self, Maze, players::Player};
 use clap::{Args, ValueEnum};
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{Console, ExitKind, NumericArg, Report};
 use crate::config::Config;
 use crate::files::FileError;
 use crate::runnable::{Choice, Runnable};
+use crate::task::{TaskConfig, mean_hits};
 
 /// Measure how well a network learns, on fresh lifetimes
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Late accuracy is the share of correct responses among those in the second half of a lifetime. Its 95% interval is over
+Cue task: late accuracy is the share of correct responses among those in the second half of a lifetime. Its 95% interval is over
 lifetimes, whose responses depend on each other; those by trial are Wilson's.
 
-JSON: model, numeric, policy, lifetimes, seed, steps, late_accuracy, late_interval, reward, reward_interval, ideal_reward
-(null where no ideal learner is known), trials (trial, accuracy, interval, count), saturated_inputs.
+Maze: hits, beside those of three players in the same lifetimes: the oracle knows the goal, the searcher finds it by walking
+to the nearest square not yet visited and then knows it, the random one knows nothing.
+
+JSON: model, numeric, policy, lifetimes, seed, steps, reward, reward_interval, saturated_inputs; cue: late_accuracy,
+late_interval, ideal_reward (null where no ideal learner is known), trials (trial, accuracy, interval, count); maze: size,
+hits, hits_interval, oracle, searcher, random.
 
 Example: backpropamine eval run/model.safetensors --episodes 2000 --set task.steps=480")]
 pub struct EvalCommand {
@@ -77,45 +83,105 @@ impl EvalCommand {
             return Err(ExitKind::Usage(message).into());
         }
         let network = self.choice.open(&self.model, None)?;
-        let task = cue_task(&network, &self.model, &self.settings)?;
+        let report = match task_of(&network, &self.model, &self.settings)? {
+            TaskConfig::Cue(task) => self.cue(&network, task, console)?,
+            TaskConfig::Maze(task) => self.maze(&network, task, console)?,
+        };
+        Report::done(report)
+    }
+
+    fn cue(&self, network: &Runnable, task: cue::Config, console: &Console) -> Result<Value> {
         let cue = Cue::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))?;
-        check_fit(&network, &cue, &self.model)?;
-        let evaluation = evaluate(&network, || cue.clone(), self.policy.into(), self.seed, self.episodes)?;
+        let evaluation = self.evaluate(network, &cue)?;
         let ideal = (task.flip == 0.0).then(|| evaluation.reward_of(|trial| ideal_accuracy(task.cues, trial)));
         console.say(evaluation.table(ideal));
-        Report::done(json!({
+        let own = json!({
+            "late_accuracy": evaluation.late_accuracy().value,
+            "late_interval": evaluation.late_accuracy().interval,
+            "ideal_reward": ideal,
+            "trials": evaluation.by_trial(),
+        });
+        Ok(self.summary(network, &evaluation, &cue, own))
+    }
+
+    fn maze(&self, network: &Runnable, task: maze::Config, console: &Console) -> Result<Value> {
+        let maze = Maze::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))?;
+        let evaluation = self.evaluate(network, &maze)?;
+        let hits = evaluation.successes();
+        let level = |player| mean_hits(player, &maze, self.seed, self.episodes);
+        let (oracle, searcher, random) = (level(Player::Oracle), level(Player::Searcher), level(Player::Random));
+        let [low, high] = hits.interval;
+        console.say(format_args!(
+            "{:.2} hits in {} steps ({low:.2} … {high:.2}), {:.1}% of the searcher's\n\
+             in the same lifetimes: oracle {oracle:.2}, searcher {searcher:.2}, random {random:.2}",
+            hits.value,
+            task.steps,
+            100.0 * hits.value / searcher,
+        ));
+        let own = json!({
+            "size": task.size,
+            "hits": hits.value,
+            "hits_interval": hits.interval,
+            "oracle": oracle,
+            "searcher": searcher,
+            "random": random,
+        });
+        Ok(self.summary(network, &evaluation, &maze, own))
+    }
+
+    fn evaluate<T: Task + Clone + Sync>(&self, network: &Runnable, task: &T) -> Result<Evaluation> {
+        check_fit(network, task, &self.model)?;
+        evaluate(network, || task.clone(), self.policy.into(), self.seed, self.episodes)
+    }
+
+    /// What every task reports, and its own figures.
+    fn summary(&self, network: &Runnable, evaluation: &Evaluation, task: &impl Task, own: Value) -> Value {
+        let mut summary = json!({
             "model": self.model,
             "numeric": network.numeric.to_string(),
             "policy": self.policy.to_possible_value().map(|value| value.get_name().to_owned()),
             "lifetimes": self.episodes,
             "seed": self.seed,
-            "steps": task.steps,
-            "late_accuracy": evaluation.late_accuracy().value,
-            "late_interval": evaluation.late_accuracy().interval,
+            "steps": task.steps(),
             "reward": evaluation.reward().value,
             "reward_interval": evaluation.reward().interval,
-            "ideal_reward": ideal,
-            "trials": evaluation.by_trial(),
             "saturated_inputs": evaluation.saturated_inputs,
-        }))
+        });
+        if let (Value::Object(summary), Value::Object(own)) = (&mut summary, own) {
+            summary.extend(own);
+        }
+        summary
     }
+}
+
+/// The task that a model was trained on, with settings on top; the cue task for a model that names none.
+///
+/// # Errors
+/// [`FileError`] when the model names a task that is not of the core or its configuration cannot be read; [`ExitKind::Usage`]
+/// for a wrong setting.
+pub fn task_of(network: &Runnable, path: &Path, settings: &[String]) -> Result<TaskConfig> {
+    let word = |key: &str| network.metadata.get(key).map(String::as_str);
+    let name = word("task").unwrap_or("cue");
+    if TaskConfig::named(name).is_none() {
+        let hint = "evaluate a task of your own with `eval::evaluate`, as examples/own_task.rs does";
+        return Err(FileError::new(path, "metadata task", "cue or maze", name, hint).into());
+    }
+    let config = match word("config") {
+        Some(text) => Config::parse(text, path)?,
+        None => Config::load(&format!("{name}-small"), &[])?,
+    };
+    Ok(config.with_settings(settings)?.task()?)
 }
 
 /// The cue task that a model was trained on, with settings on top.
 ///
 /// # Errors
-/// [`FileError`] when the model names another task or its configuration cannot be read; [`ExitKind::Usage`] for a wrong setting.
-pub fn cue_task(network: &Runnable, path: &Path, settings: &[String]) -> Result<CueConfig> {
-    let word = |key: &str| network.metadata.get(key).map(String::as_str);
-    match word("task") {
-        Some("cue") | None => {}
-        Some(other) => {
-            let hint = "evaluate a task of your own with `eval::evaluate`, as examples/own_task.rs does";
-            return Err(FileError::new(path, "metadata task", "cue", other, hint).into());
-        }
+/// As [`task_of`], and [`ExitKind::Usage`] when it is another task.
+pub fn cue_task(network: &Runnable, path: &Path, settings: &[String]) -> Result<cue::Config> {
+    match task_of(network, path, settings)? {
+        TaskConfig::Cue(task) => Ok(task),
+        TaskConfig::Maze(_) => Err(ExitKind::Usage(format!("{}: this command runs the cue task only", path.display())).into()),
     }
-    let config = word("config").map_or_else(|| Ok(Config::default()), |text| Config::parse(text, path))?;
-    config.with_settings(settings)?.cue()
 }
 
 fn check_fit(network: &Runnable, task: &impl Task, path: &Path) -> Result<(), FileError> {
@@ -244,6 +310,12 @@ impl Evaluation {
         let mut share = ratio(responses.map(|life| (f64::from(life.late_correct), f64::from(life.late_trials))));
         share.interval = share.interval.map(|end| end.clamp(0.0, 1.0));
         share
+    }
+
+    /// Mean number of successful trials of a lifetime: in the maze, its hits.
+    pub fn successes(&self) -> Estimate {
+        let count = |life: &Life| life.trials.iter().filter(|success| **success).count() as f64;
+        ratio(self.lives.iter().map(|life| (count(life), 1.0)))
     }
 
     /// Mean reward of a lifetime.

@@ -28,5 +28,6 @@ pub mod rollout;
 pub mod run;
 pub mod runnable;
 pub mod size;
+pub mod task;
 pub mod train;
 pub mod train_command;

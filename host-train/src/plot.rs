@@ -15,10 +15,11 @@ use crate::run::METRICS;
 /// Draw learning curves
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each RUN is a run folder, or a folder of seed-N folders, whose median and quartiles are drawn. The curve is the late
-accuracy over windows of 100 iterations; restarts and easier stages of the curriculum show as falls.
+Each RUN is a run folder, or a folder of seed-N folders, whose median and quartiles are drawn. The curve is the score
+(late accuracy; in the maze, hits as a share of the searcher's) over windows of 100 iterations; restarts and easier stages
+of the curriculum show as falls.
 
-JSON: out, runs: name, seeds, iterations, and the last median and quartiles of the late accuracy.
+JSON: out, runs: name, seeds, iterations, and the last median and quartiles of the score.
 
 Example: backpropamine plot runs/simple runs/hebbian --out curves.svg")]
 pub struct PlotCommand {
@@ -52,11 +53,11 @@ const WINDOW: usize = 100;
 /// The part of a metrics line that is drawn.
 #[derive(Deserialize)]
 struct Line {
-    late_correct: u32,
-    late_trials: u32,
+    reached: u32,
+    reachable: u32,
 }
 
-/// One run's late accuracy, or several seeds' median and quartiles.
+/// One run's score, or several seeds' median and quartiles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     name: String,
@@ -91,10 +92,7 @@ impl std::fmt::Display for Curve {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let [lower, median, upper] = self.points.last().copied().unwrap_or([f64::NAN; 3]);
         let (name, seeds) = (&self.name, self.seeds);
-        write!(
-            f,
-            "{name}: {seeds} seeds, late accuracy at the end {median:.3} ({lower:.3} … {upper:.3})"
-        )
+        write!(f, "{name}: {seeds} seeds, score at the end {median:.3} ({lower:.3} … {upper:.3})")
     }
 }
 
@@ -105,7 +103,7 @@ impl std::fmt::Display for Curve {
 pub fn draw_runs(runs: &[PathBuf], out: &Path) -> Result<Vec<Curve>> {
     let curves = runs.iter().map(|run| read_curve(run)).collect::<Result<Vec<_>, _>>()?;
     let bands: Vec<_> = curves.iter().map(Curve::band).collect();
-    draw_bands(&bands, "iterations", "late accuracy", out)?;
+    draw_bands(&bands, "iterations", "score", out)?;
     Ok(curves)
 }
 
@@ -176,13 +174,12 @@ fn read_lines(path: &Path) -> Result<Vec<Line>, FileError> {
 }
 
 fn smooth(lines: &[Line], window: usize) -> Vec<f64> {
-    let accuracy = |lines: &[Line]| {
-        let (correct, all) = lines
-            .iter()
-            .fold((0, 0), |(c, a), line| (c + line.late_correct, a + line.late_trials));
-        f64::from(correct) / f64::from(all.max(1))
+    let score = |lines: &[Line]| {
+        let sum = |(reached, reachable), line: &Line| (reached + line.reached, reachable + line.reachable);
+        let (reached, reachable) = lines.iter().fold((0, 0), sum);
+        f64::from(reached) / f64::from(reachable.max(1))
     };
-    lines.chunks(window).map(accuracy).collect()
+    lines.chunks(window).map(score).collect()
 }
 
 /// Lower quartile, median and upper quartile, linear between the ranks.
@@ -245,7 +242,7 @@ mod tests {
         for (seed, correct) in [(1, 5), (2, 10)] {
             let run = folder.path().join(format!("runs/seed-{seed}"));
             std::fs::create_dir_all(&run).unwrap();
-            let line = format!("{{\"late_correct\":{correct},\"late_trials\":10}}\n");
+            let line = format!("{{\"reached\":{correct},\"reachable\":10}}\n");
             std::fs::write(run.join(METRICS), line.repeat(300)).unwrap();
         }
         let out = folder.path().join("curve.svg");
@@ -253,6 +250,6 @@ mod tests {
         assert_eq!(curves[0].seeds, 2);
         assert_eq!(curves[0].points.last(), Some(&[0.625, 0.75, 0.875]));
         let svg = std::fs::read_to_string(out).unwrap();
-        assert!(svg.starts_with("<svg") && svg.contains("polygon") && svg.contains("late accuracy"));
+        assert!(svg.starts_with("<svg") && svg.contains("polygon") && svg.contains("score"));
     }
 }

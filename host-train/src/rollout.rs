@@ -28,6 +28,17 @@ pub trait Course: Sync {
 
     /// A new environment of this stage (`0..stages`).
     fn task(&self, stage: usize) -> Self::Task;
+
+    /// What [`score`](Self::score) is, in words.
+    fn score_name(&self) -> &str {
+        "late accuracy"
+    }
+
+    /// What an episode reached and could have reached. Their ratio over many episodes ends a stage; unless the task knows
+    /// better, it is the late accuracy.
+    fn score(&self, _stage: usize, episode: &Episode) -> (u32, u32) {
+        episode.late()
+    }
 }
 
 /// A course of one stage: a task that needs no easier one before it.

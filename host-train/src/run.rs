@@ -6,7 +6,7 @@
 //! | `metrics.jsonl` | one line per iteration |
 //! | `model.safetensors` | the network at the last checkpoint |
 //! | `state.safetensors` | all that resuming needs: network, optimiser, position in the random streams and the curriculum |
-//! | `curve.svg` | late accuracy, when the run ends |
+//! | `curve.svg` | the score (see [`Course`]), when the run ends |
 //! | `env.json` | version, machine and command |
 //!
 //! Each file but the metrics is replaced whole. Metrics are made durable before the checkpoint that counts them; what a killed

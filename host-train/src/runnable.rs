@@ -6,14 +6,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use backpropamine::image::{Header, Numeric};
-use backpropamine::task::Task;
-use backpropamine::task::cue::{Config, Cue};
 use clap::Args;
 
 use crate::cli::{ExitKind, NumericArg};
+use crate::config::Config;
 use crate::export;
 use crate::image_file::{self, ImageFile};
 use crate::model::Model;
+use crate::task::TaskConfig;
 
 /// How to run a model.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -117,11 +117,13 @@ impl Choice {
 
 /// The largest magnitude of an input that the model's task declares; `None` if its metadata names no task that we know.
 pub fn task_range(metadata: &BTreeMap<String, String>) -> Option<f32> {
-    if metadata.get("task").map(String::as_str) != Some("cue") {
-        return None;
-    }
-    let cue = Cue::new(Config::default()).ok()?;
-    Some(cue.input_range())
+    let name = metadata.get("task")?;
+    // The options decide: in the maze, the reward is an input.
+    let trained = metadata
+        .get("config")
+        .and_then(|text| Config::parse(text, Path::new("metadata")).ok());
+    let task = trained.and_then(|config| config.task().ok()).or_else(|| TaskConfig::named(name));
+    TaskConfig::named(name).and(task)?.input_range()
 }
 
 fn parse_range(text: &str) -> Result<f32, String> {

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
-//! use backpropamine_train::{config::Config, train::{CueCourse, meta_train}};
+//! use backpropamine_train::{config::Config, task::CueCourse, train::meta_train};
 //! let config = Config::load("cue-small", &["run.seed=7".into()])?;
 //! let course = CueCourse::new(&config)?;
 //! let trained = meta_train(config, course, |metrics| {
-//!     println!("{} {:?}", metrics.iteration, metrics.accuracy);
+//!     println!("{} {:?}", metrics.iteration, metrics.score);
 //!     ControlFlow::Continue(())
 //! })?;
 //! trained.model.save("model.safetensors".as_ref())?;
@@ -21,7 +21,6 @@ use anyhow::{Context, Result, ensure};
 use backpropamine::rng::{Lifetime, Rng, Stream};
 use backpropamine::rule::Rule;
 use backpropamine::task::Task;
-use backpropamine::task::cue::{Config as CueConfig, Cue};
 use serde::Serialize;
 
 use crate::a2c::{self, Loss};
@@ -40,45 +39,6 @@ const SKIPS_IN_A_ROW: u32 = 100;
 
 const STATE_FORMAT: &str = "backpropamine-state/1";
 
-/// The cue-reward association task, with fewer cues before the full task.
-#[derive(Clone)]
-pub struct CueCourse {
-    stages: Vec<Cue>,
-}
-
-impl CueCourse {
-    /// The stages of `config.curriculum.cues` that are easier than `config.task`, then the task itself.
-    ///
-    /// # Errors
-    /// When `[task]` is no cue task, or one that cannot be.
-    pub fn new(config: &Config) -> Result<Self> {
-        let full = config.cue()?;
-        let easier = config.curriculum.cues.iter().filter(|&&cues| cues < full.cues);
-        let stages = easier.map(|&cues| CueConfig { cues, ..full }).chain([full]);
-        let stages =
-            stages.map(|stage| Cue::new(stage).map_err(|error| ExitKind::Usage(format!("task.{error}, with {} cues", stage.cues))));
-        Ok(Self {
-            stages: stages.collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-impl Course for CueCourse {
-    type Task = Cue;
-
-    fn name(&self) -> &str {
-        "cue"
-    }
-
-    fn stages(&self) -> usize {
-        self.stages.len()
-    }
-
-    fn task(&self, stage: usize) -> Cue {
-        self.stages[stage].clone()
-    }
-}
-
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
@@ -90,12 +50,12 @@ pub struct Metrics {
     pub stage: usize,
     /// Whether that is the full task.
     pub full: bool,
-    /// Correct responses in the second halves of the episodes.
-    pub late_correct: u32,
-    /// All responses in the second halves of the episodes.
-    pub late_trials: u32,
-    /// Late accuracy over the curriculum's window.
-    pub accuracy: Option<f64>,
+    /// What the episodes reached: correct responses in their second halves; in the maze, hits.
+    pub reached: u32,
+    /// What they could have reached: all responses in their second halves; in the maze, the searcher's hits.
+    pub reachable: u32,
+    /// The ratio of the two over the curriculum's window.
+    pub score: Option<f64>,
     /// Mean reward of an episode.
     pub reward: f64,
     /// The parts of the loss.
@@ -188,7 +148,7 @@ impl<C: Course> Trainer<C> {
         self.iteration
     }
 
-    /// Stage, attempt and accuracy.
+    /// Stage, attempt and score.
     pub fn curriculum(&self) -> &Curriculum {
         &self.curriculum
     }
@@ -211,7 +171,10 @@ impl<C: Course> Trainer<C> {
         let first = self.iteration.wrapping_mul(training.batch.max(self.config.curriculum.batch) as u32);
         let rng = Rng::new(self.config.run.seed);
         let episodes = player.play_batch(&self.course, self.curriculum.stage, rng, first, count);
-        let (late, reward) = summary(&episodes);
+        let stage = self.curriculum.stage;
+        let scores = episodes.iter().map(|episode| self.course.score(stage, episode));
+        let score = scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of));
+        let reward = mean_reward(&episodes);
         let (loss, gradients) = a2c::gradients(&self.model, player.weights(), episodes, training, self.path)?;
         let norm = optim::norm(&gradients);
         ensure!(
@@ -228,9 +191,9 @@ impl<C: Course> Trainer<C> {
             attempt: self.curriculum.attempt,
             stage: self.curriculum.stage,
             full: self.curriculum.stage + 1 == stages,
-            late_correct: late.0,
-            late_trials: late.1,
-            accuracy: None,
+            reached: score.0,
+            reachable: score.1,
+            score: None,
             reward,
             loss,
             norm,
@@ -238,8 +201,8 @@ impl<C: Course> Trainer<C> {
             skipped,
         };
         self.iteration += 1;
-        let next = self.curriculum.record(late, stages, &self.config.curriculum);
-        metrics.accuracy = self.curriculum.accuracy();
+        let next = self.curriculum.record(score, stages, &self.config.curriculum);
+        metrics.score = self.curriculum.score();
         self.skips_in_a_row = if skipped { self.skips_in_a_row + 1 } else { 0 };
         if next == Next::Restart {
             self.begin_again()?;
@@ -426,17 +389,9 @@ fn check_course(course: &impl Course) -> Result<()> {
     Ok(())
 }
 
-/// Correct and all late responses, and the mean reward of an episode.
-fn summary(episodes: &[Episode]) -> ((u32, u32), f64) {
-    let late = episodes
-        .iter()
-        .map(Episode::late)
-        .fold((0, 0), |(c, a), (correct, all)| (c + correct, a + all));
-    let rewards = episodes
-        .iter()
-        .flat_map(|episode| &episode.rewards)
-        .map(|&reward| f64::from(reward));
-    (late, rewards.sum::<f64>() / episodes.len() as f64)
+fn mean_reward(episodes: &[Episode]) -> f64 {
+    let rewards = episodes.iter().flat_map(|episode| &episode.rewards);
+    rewards.map(|&reward| f64::from(reward)).sum::<f64>() / episodes.len() as f64
 }
 
 /// The untrained network of an attempt.

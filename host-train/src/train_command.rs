@@ -13,23 +13,26 @@ use serde_json::{Value, json};
 use crate::cli::{Console, ExitKind, Report, rule_parser};
 use crate::config::Config;
 use crate::model::rule_word;
+use crate::rollout::Course;
 use crate::run::{self, Progress};
-use crate::train::CueCourse;
+use crate::task::{CueCourse, MazeCourse};
 
 /// Meta-train a network: find out how it should learn
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every key of a preset (host-train/presets/cue-small.toml has them all) can be set with --set, for example
---set network.hidden=48. A preset is a built-in name (cue-small, cue-long, cue-code, cue-paper, cue-fixed) or a TOML file.
+--set network.hidden=48. A preset is a built-in name (cue-small, cue-long, cue-code, cue-paper, cue-fixed,
+maze-small, maze-paper, maze-code, maze-fanout) or a TOML file.
 The folder gets config.toml, metrics.jsonl, model.safetensors, state.safetensors, curve.svg and env.json.
 
-JSON: runs, one object per seed: seed, folder, rule, iterations, restarts, accuracy (late accuracy in training), seconds.
+JSON: runs, one object per seed: seed, folder, rule, iterations, restarts, score (in training: late
+accuracy; in the maze, hits as a share of the searcher's), seconds.
 
 Example: backpropamine train cue --rule simple --seed 1,2,5-9 --out runs/simple")]
 pub struct TrainCommand {
     /// The task
     task: TaskName,
-    /// A built-in preset or a TOML file [default: cue-small]
+    /// A built-in preset or a TOML file [default: cue-small or maze-small]
     #[arg(long, value_name = "PRESET")]
     preset: Option<String>,
     /// The learning rule: none, hebbian, simple or retroactive
@@ -57,6 +60,17 @@ pub struct TrainCommand {
 enum TaskName {
     /// Cue-reward association (paper 4.1)
     Cue,
+    /// The maze (paper 4.2)
+    Maze,
+}
+
+impl TaskName {
+    fn default_preset(self) -> &'static str {
+        match self {
+            Self::Cue => "cue-small",
+            Self::Maze => "maze-small",
+        }
+    }
 }
 
 /// Where tensors live. This build has the processor only.
@@ -128,22 +142,28 @@ impl TrainCommand {
 
     fn train_one(&self, folder: &Path, seed: Option<u64>, console: &Console) -> Result<Value> {
         let config = self.config(folder, seed)?;
-        let TaskName::Cue = self.task;
-        let course = CueCourse::new(&config)?;
+        match self.task {
+            TaskName::Cue => self.train_course(folder, CueCourse::new(&config)?, config, console),
+            TaskName::Maze => self.train_course(folder, MazeCourse::new(&config)?, config, console),
+        }
+    }
+
+    fn train_course<C: Course>(&self, folder: &Path, course: C, config: Config, console: &Console) -> Result<Value> {
         warn(&config, console);
         let started = Instant::now();
-        let mut display = Display::new(&config, console);
+        let mut display = Display::new(&config, &course, console);
         let trainer = run::train_in(folder, config, course, self.resume, |progress| display.show(&progress))?;
         display.finish();
         let curriculum = trainer.curriculum();
         let seconds = started.elapsed().as_secs_f64();
-        let accuracy = curriculum.accuracy();
+        let score = curriculum.score();
         console.say(format_args!(
-            "{}: {} iterations, {} restarts, late accuracy {} in training, {seconds:.1} s",
+            "{}: {} iterations, {} restarts, {} {} in training, {seconds:.1} s",
             folder.display(),
             trainer.iteration(),
             curriculum.attempt,
-            percent(accuracy),
+            percent(score),
+            display.score_name,
         ));
         Ok(json!({
             "seed": trainer.config().run.seed,
@@ -151,7 +171,7 @@ impl TrainCommand {
             "rule": rule_word(trainer.config().network.rule),
             "iterations": trainer.iteration(),
             "restarts": curriculum.attempt,
-            "accuracy": accuracy,
+            "score": score,
             "seconds": seconds,
         }))
     }
@@ -163,7 +183,7 @@ impl TrainCommand {
         settings.extend(seed.map(|seed| format!("run.seed={seed}")));
         match run::folder_config(folder)? {
             Some(saved) if self.resume && self.preset.is_none() => saved.with_settings(&settings),
-            _ => Config::load(self.preset.as_deref().unwrap_or("cue-small"), &settings),
+            _ => Config::load(self.preset.as_deref().unwrap_or(self.task.default_preset()), &settings),
         }
     }
 }
@@ -177,20 +197,21 @@ fn warn(config: &Config, console: &Console) {
     }
 }
 
-fn percent(accuracy: Option<f64>) -> String {
-    accuracy.map_or("unknown".into(), |accuracy| format!("{:.1}%", 100.0 * accuracy))
+fn percent(score: Option<f64>) -> String {
+    score.map_or("unknown".into(), |score| format!("{:.1}%", 100.0 * score))
 }
 
 /// A progress bar on a terminal, a line now and then elsewhere.
 pub(crate) struct Display {
     bar: Option<ProgressBar>,
     console: Console,
+    score_name: String,
     every: u32,
     full: bool,
 }
 
 impl Display {
-    pub(crate) fn new(config: &Config, console: &Console) -> Self {
+    pub(crate) fn new(config: &Config, course: &impl Course, console: &Console) -> Self {
         let bar = (std::io::stderr().is_terminal() && console.is_verbose()).then(|| {
             let bar = ProgressBar::new(config.training.iterations.into());
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} ETA {eta} {msg}");
@@ -201,6 +222,7 @@ impl Display {
         Self {
             bar,
             console: *console,
+            score_name: course.score_name().to_owned(),
             every: config.run.checkpoint_every,
             full: false,
         }
@@ -214,7 +236,7 @@ impl Display {
         } else {
             format!("stage {}", metrics.stage + 1)
         };
-        let accuracy = percent(metrics.accuracy);
+        let score = format!("{} {}", percent(metrics.score), self.score_name);
         match &self.bar {
             Some(bar) => {
                 if metrics.full && !self.full {
@@ -222,10 +244,10 @@ impl Display {
                     bar.reset_eta();
                 }
                 bar.set_position(made.into());
-                bar.set_message(format!("{stage}, attempt {}, late accuracy {accuracy}", metrics.attempt + 1));
+                bar.set_message(format!("{stage}, attempt {}, {score}", metrics.attempt + 1));
             }
             None if (metrics.iteration + 1).is_multiple_of(self.every) && self.console.is_verbose() => self.console.note(format_args!(
-                "iteration {} ({made}/{all} of the full task), attempt {}, {stage}: late accuracy {accuracy}, \
+                "iteration {} ({made}/{all} of the full task), attempt {}, {stage}: {score}, \
                      reward {:.2}, gradient norm {:.2}",
                 metrics.iteration + 1,
                 metrics.attempt + 1,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use backpropamine_train::archive::{Archive, Tensor};
 use backpropamine_train::config::Config;
-use backpropamine_train::train::{CueCourse, Trainer};
+use backpropamine_train::task::CueCourse;
+use backpropamine_train::train::Trainer;
 
 const FILES: [&str; 4] = ["config.toml", "metrics.jsonl", "model.safetensors", "state.safetensors"];
 

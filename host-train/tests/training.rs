@@ -9,7 +9,8 @@ use backpropamine_train::config::Config;
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::rollout::Single;
 use backpropamine_train::runnable::Choice;
-use backpropamine_train::train::{CueCourse, Trained, Trainer, meta_train};
+use backpropamine_train::task::CueCourse;
+use backpropamine_train::train::{Trained, Trainer, meta_train};
 
 /// A task of one's own: the right action is the one that the input shows, and a response pays `price`.
 #[derive(Clone)]
@@ -122,7 +123,7 @@ fn a_task_of_ones_own_is_learned() {
     };
     let trained = meta_train(config, course, |_| ControlFlow::Continue(())).unwrap();
     let last = trained.metrics.last().unwrap();
-    assert!(last.accuracy.unwrap() > 0.9, "{last:?}");
+    assert!(last.score.unwrap() > 0.9, "{last:?}");
     assert_eq!(trained.model.metadata["task"], "follow");
 }
 

@@ -18,7 +18,8 @@ use crate::device::emulator::{self, Options};
 use crate::device::firmware::{Firmware, Recipe};
 use crate::export;
 use crate::runnable::Runnable;
-use crate::train::{CueCourse, Trainer};
+use crate::task::CueCourse;
+use crate::train::Trainer;
 
 /// Every instruction advances the emulated clock by 2^6 ns.
 const SHIFT: u8 = 6;

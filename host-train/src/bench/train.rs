@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::recurrence::oracle::{self, ClipGradient};
 use crate::recurrence::{Kernel, Parameters, Spec};
-use crate::train::{CueCourse, Trainer};
+use crate::task::CueCourse;
+use crate::train::Trainer;
 
 /// What to measure.
 #[derive(Clone, Debug)]

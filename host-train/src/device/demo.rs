@@ -23,7 +23,7 @@ use crate::eval::Evaluation;
 use crate::model::rule_word;
 use crate::plot::{self, Band};
 use crate::runnable::{Choice, Runnable};
-use crate::train::CueCourse;
+use crate::task::CueCourse;
 use crate::train_command::Display;
 use crate::{files, run};
 
@@ -188,7 +188,7 @@ fn train(demo: &DemoCommand, rule: Rule, console: &Console) -> Result<(Runnable,
     let start = Instant::now();
     let folder = tempfile::tempdir()?;
     let course = CueCourse::new(&config)?;
-    let mut display = Display::new(&config, console);
+    let mut display = Display::new(&config, &course, console);
     let trainer = run::train_in(&folder.path().join("run"), config, course, false, |progress| {
         display.show(&progress)
     })?;

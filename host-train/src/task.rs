@@ -1,0 +1,227 @@
+//! The tasks that commands know by name: what a configuration's `[task]` says, and how training grows up to it.
+
+use std::sync::OnceLock;
+
+use anyhow::Result;
+use backpropamine::task::cue::{self, Cue};
+use backpropamine::task::maze::{self, Maze, players::Player};
+use backpropamine::task::{ConfigError, Task};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::cli::ExitKind;
+use crate::config::{Config, word_in_file};
+use crate::rollout::{Course, Episode};
+
+/// Options of a task of the core.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TaskConfig {
+    /// Cue-reward association (paper 4.1).
+    Cue(cue::Config),
+    /// The maze (paper 4.2).
+    Maze(maze::Config),
+}
+
+impl TaskConfig {
+    /// What `[task]` says, whose `name` is the task's.
+    ///
+    /// # Errors
+    /// When a key is missing, unknown or has a wrong type.
+    pub fn parse(table: &Table) -> Result<Self, toml::de::Error> {
+        Ok(match table.clone().try_into()? {
+            Options::Cue(options) => Self::Cue(options.into()),
+            Options::Maze(options) => Self::Maze(options.into()),
+        })
+    }
+
+    /// The task with the default options, by its name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "cue" => Some(Self::Cue(cue::Config::default())),
+            "maze" => Some(Self::Maze(maze::Config::default())),
+            _ => None,
+        }
+    }
+
+    /// The largest magnitude of an input; `None` for options that cannot be.
+    pub fn input_range(&self) -> Option<f32> {
+        match *self {
+            Self::Cue(config) => Some(Cue::new(config).ok()?.input_range()),
+            Self::Maze(config) => Some(Maze::new(config).ok()?.input_range()),
+        }
+    }
+}
+
+/// `[task]` as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+enum Options {
+    Cue(CueOptions),
+    Maze(MazeOptions),
+}
+
+const CUE_VARIANTS: [(&str, cue::Variant); 2] = [("code", cue::Variant::Code), ("paper", cue::Variant::Paper)];
+const MAZE_VARIANTS: [(&str, maze::Variant); 2] = [("code", maze::Variant::Code), ("paper", maze::Variant::Paper)];
+
+word_in_file!(cue_variant, cue::Variant, CUE_VARIANTS);
+word_in_file!(maze_variant, maze::Variant, MAZE_VARIANTS);
+
+/// Keys of the cue task; `presets/cue-small.toml` says what they mean.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CueOptions {
+    #[serde(with = "cue_variant")]
+    variant: cue::Variant,
+    cues: u32,
+    bits: u32,
+    steps: u32,
+    fixed: bool,
+    flip: f32,
+    time_input: bool,
+}
+
+impl From<CueOptions> for cue::Config {
+    fn from(options: CueOptions) -> Self {
+        Self {
+            variant: options.variant,
+            cues: options.cues,
+            bits: options.bits,
+            steps: options.steps,
+            fixed: options.fixed,
+            flip: options.flip,
+            time_input: options.time_input,
+        }
+    }
+}
+
+/// Keys of the maze; `presets/maze-small.toml` says what they mean.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MazeOptions {
+    #[serde(with = "maze_variant")]
+    variant: maze::Variant,
+    size: u32,
+    steps: u32,
+    reward: f32,
+    wall_penalty: f32,
+    random_start: bool,
+    goal_moves_every: u32,
+    time_input: bool,
+}
+
+impl From<MazeOptions> for maze::Config {
+    fn from(options: MazeOptions) -> Self {
+        Self {
+            variant: options.variant,
+            size: options.size,
+            steps: options.steps,
+            reward: options.reward,
+            wall_penalty: options.wall_penalty,
+            start: if options.random_start {
+                maze::Start::Random
+            } else {
+                maze::Start::Centre
+            },
+            goal_moves_every: options.goal_moves_every,
+            time_input: options.time_input,
+        }
+    }
+}
+
+/// The cue-reward association task, with fewer cues before the full task.
+#[derive(Clone)]
+pub struct CueCourse {
+    stages: Vec<Cue>,
+}
+
+impl CueCourse {
+    /// The stages of `config.curriculum.cues` that are easier than `config.task`, then the task itself.
+    ///
+    /// # Errors
+    /// [`ExitKind::Usage`] when `[task]` is no cue task, or one that cannot be.
+    pub fn new(config: &Config) -> Result<Self> {
+        let full = config.cue()?;
+        let easier = config.curriculum.cues.iter().filter(|&&cues| cues < full.cues);
+        let stages = easier.map(|&cues| cue::Config { cues, ..full }).chain([full]);
+        let stages = stages.map(|stage| Cue::new(stage).map_err(|error| impossible(error, format_args!("{} cues", stage.cues))));
+        Ok(Self {
+            stages: stages.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Course for CueCourse {
+    type Task = Cue;
+
+    fn name(&self) -> &str {
+        "cue"
+    }
+
+    fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
+    fn task(&self, stage: usize) -> Cue {
+        self.stages[stage].clone()
+    }
+}
+
+/// The maze, with smaller ones before the full size. Its score is the hits, as a share of the searcher's.
+#[derive(Clone)]
+pub struct MazeCourse {
+    stages: Vec<Maze>,
+    /// The searcher's mean hits at each stage, rounded; found out once somebody asks.
+    levels: Vec<OnceLock<u32>>,
+}
+
+impl MazeCourse {
+    /// The stages of `config.curriculum.sizes` that are smaller than `config.task`, then the task itself.
+    ///
+    /// # Errors
+    /// [`ExitKind::Usage`] when `[task]` is no maze, or one that cannot be.
+    pub fn new(config: &Config) -> Result<Self> {
+        let full = config.maze()?;
+        let smaller = config.curriculum.sizes.iter().filter(|&&size| size < full.size);
+        let stages = smaller.map(|&size| maze::Config { size, ..full }).chain([full]);
+        let stages = stages.map(|stage| Maze::new(stage).map_err(|error| impossible(error, format_args!("size {}", stage.size))));
+        let stages = stages.collect::<Result<Vec<_>, _>>()?;
+        let levels = vec![OnceLock::new(); stages.len()];
+        Ok(Self { stages, levels })
+    }
+}
+
+impl Course for MazeCourse {
+    type Task = Maze;
+
+    fn name(&self) -> &str {
+        "maze"
+    }
+
+    fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
+    fn task(&self, stage: usize) -> Maze {
+        self.stages[stage].clone()
+    }
+
+    fn score_name(&self) -> &str {
+        "of the searcher's hits"
+    }
+
+    fn score(&self, stage: usize, episode: &Episode) -> (u32, u32) {
+        let level = self.levels[stage].get_or_init(|| mean_hits(Player::Searcher, &self.stages[stage], 0, 300).round() as u32);
+        (episode.trials.len() as u32, *level)
+    }
+}
+
+/// A player's mean hits in the lifetimes `first_seed..first_seed + count`.
+pub fn mean_hits(player: Player, maze: &Maze, first_seed: u64, count: u32) -> f64 {
+    let mut maze = maze.clone();
+    let hits = (0..u64::from(count)).map(|index| f64::from(player.hits(&mut maze, first_seed + index)));
+    hits.sum::<f64>() / f64::from(count)
+}
+
+fn impossible(error: ConfigError, stage: std::fmt::Arguments) -> ExitKind {
+    ExitKind::Usage(format!("task.{error}, with {stage}"))
+}
