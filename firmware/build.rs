@@ -3,9 +3,10 @@
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `BPAM_BOARD` | memory layout, a file stem in `boards/` | that of the board feature, or the target's emulated board |
-//! | `BPAM_IMAGE` | image to embed | `weights/cue-simple.bpam` |
-//! | `BPAM_LIFETIMES` | lifetimes that `cue` runs | 20 |
+//! | `BPAM_IMAGE` | image to embed | `weights/cue-simple.bpam`; in `maze`, `weights/maze-simple.bpam` |
+//! | `BPAM_LIFETIMES` | lifetimes that `cue` or `maze` runs | 20 |
 //! | `BPAM_VARIANT` `BPAM_CUES` `BPAM_BITS` `BPAM_STEPS` `BPAM_FIXED` `BPAM_FLIP` `BPAM_TIME_INPUT` | options of the cue task | the code variant's |
+//! | `BPAM_VARIANT` `BPAM_SIZE` `BPAM_STEPS` `BPAM_REWARD` `BPAM_WALL_PENALTY` `BPAM_RANDOM_START` `BPAM_GOAL_MOVES_EVERY` `BPAM_TIME_INPUT` | options of the maze | those of the preset `maze-small` |
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -14,8 +15,9 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         memory(&out);
-        image(&out);
-        task(&out);
+        words(&out, image(&out, "image", "weights/cue-simple.bpam"));
+        image(&out, "maze_image", "weights/maze-simple.bpam");
+        tasks(&out);
     }
 }
 
@@ -36,9 +38,9 @@ fn memory(out: &Path) {
     }
 }
 
-/// Writes `image.rs`, the image as a type, in the arithmetic that its header names; and `words.rs`, the image as data.
-fn image(out: &Path) {
-    let path = fs::canonicalize(variable("BPAM_IMAGE", "weights/cue-simple.bpam")).unwrap_or_else(|error| panic!("BPAM_IMAGE: {error}"));
+/// Writes `NAME.rs`, the image as a type, in the arithmetic that its header names; returns its path and length.
+fn image(out: &Path, name: &str, default: &str) -> (PathBuf, usize) {
+    let path = fs::canonicalize(variable("BPAM_IMAGE", default)).unwrap_or_else(|error| panic!("BPAM_IMAGE: {error}"));
     println!("cargo:rerun-if-changed={}", path.display());
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("BPAM_IMAGE: {}: {error}", path.display()));
     // The whole image is checked by `embed!`; the fifth word only decides which type that is asked for.
@@ -47,26 +49,33 @@ fn image(out: &Path) {
         _ => "f32",
     };
     let source = format!("backpropamine::embed!(pub image: {scalar} = {path:?});\n");
-    fs::write(out.join("image.rs"), source).expect("OUT_DIR is writable");
+    fs::write(out.join(format!("{name}.rs")), source).expect("OUT_DIR is writable");
+    (path, bytes.len())
+}
+
+/// Writes `words.rs`, an image as data.
+fn words(out: &Path, (path, bytes): (PathBuf, usize)) {
     let source = format!(
         "/// The image, to be loaded at run time.\nstatic WORDS: [u32; {}] = backpropamine::image::words_of(include_bytes!({path:?}));\n",
-        bytes.len() / 4
+        bytes / 4
     );
     fs::write(out.join("words.rs"), source).expect("OUT_DIR is writable");
 }
 
-/// Writes `task.rs`: how many lifetimes of which cue task.
-fn task(out: &Path) {
+/// Writes `cue.rs` and `maze.rs`: how many lifetimes of which task.
+fn tasks(out: &Path) {
     let variant = match variable("BPAM_VARIANT", "code").as_str() {
         "code" => "Code",
         "paper" => "Paper",
         other => panic!("BPAM_VARIANT: expected code or paper, found {other}"),
     };
-    let source = format!(
-        "/// Lifetimes of one run.\npub const LIFETIMES: u32 = {};\n\
-         /// The task of every lifetime.\npub const TASK: CueConfig = CueConfig {{ variant: Variant::{variant}, \
-         cues: {}, bits: {}, steps: {}, fixed: {}, flip: {}_f32, time_input: {} }};\n",
-        variable("BPAM_LIFETIMES", "20"),
+    let start = match variable("BPAM_RANDOM_START", "false").as_str() {
+        "false" => "Centre",
+        "true" => "Random",
+        other => panic!("BPAM_RANDOM_START: expected true or false, found {other}"),
+    };
+    let cue = format!(
+        "CueConfig {{ variant: Variant::{variant}, cues: {}, bits: {}, steps: {}, fixed: {}, flip: {}_f32, time_input: {} }}",
         variable("BPAM_CUES", "4"),
         variable("BPAM_BITS", "20"),
         variable("BPAM_STEPS", "120"),
@@ -74,7 +83,24 @@ fn task(out: &Path) {
         variable("BPAM_FLIP", "0"),
         variable("BPAM_TIME_INPUT", "true"),
     );
-    fs::write(out.join("task.rs"), source).expect("OUT_DIR is writable");
+    let maze = format!(
+        "MazeConfig {{ variant: Variant::{variant}, size: {}, steps: {}, reward: {}_f32, wall_penalty: {}_f32, start: Start::{start}, \
+         goal_moves_every: {}, time_input: {} }}",
+        variable("BPAM_SIZE", "9"),
+        variable("BPAM_STEPS", "200"),
+        variable("BPAM_REWARD", "1"),
+        variable("BPAM_WALL_PENALTY", "0"),
+        variable("BPAM_GOAL_MOVES_EVERY", "0"),
+        variable("BPAM_TIME_INPUT", "true"),
+    );
+    let lifetimes = variable("BPAM_LIFETIMES", "20");
+    for (file, kind, task) in [("cue.rs", "CueConfig", cue), ("maze.rs", "MazeConfig", maze)] {
+        let source = format!(
+            "/// Lifetimes of one run.\npub const LIFETIMES: u32 = {lifetimes};\n\
+             /// The task of every lifetime.\npub const TASK: {kind} = {task};\n"
+        );
+        fs::write(out.join(file), source).expect("OUT_DIR is writable");
+    }
 }
 
 /// An environment variable of the build, which cargo then watches.

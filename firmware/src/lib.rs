@@ -8,6 +8,8 @@ mod end;
 pub mod odd;
 #[cfg(target_os = "none")]
 pub mod paint;
+#[cfg(target_os = "none")]
+pub mod report;
 
 #[cfg(target_os = "none")]
 pub use end::exit;

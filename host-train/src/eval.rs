@@ -173,17 +173,6 @@ pub fn task_of(network: &Runnable, path: &Path, settings: &[String]) -> Result<T
     Ok(config.with_settings(settings)?.task()?)
 }
 
-/// The cue task that a model was trained on, with settings on top.
-///
-/// # Errors
-/// As [`task_of`], and [`ExitKind::Usage`] when it is another task.
-pub fn cue_task(network: &Runnable, path: &Path, settings: &[String]) -> Result<cue::Config> {
-    match task_of(network, path, settings)? {
-        TaskConfig::Cue(task) => Ok(task),
-        TaskConfig::Maze(_) => Err(ExitKind::Usage(format!("{}: this command runs the cue task only", path.display())).into()),
-    }
-}
-
 fn check_fit(network: &Runnable, task: &impl Task, path: &Path) -> Result<(), FileError> {
     let (inputs, actions) = (network.header.inputs, network.header.outputs);
     let expected = format!("{} inputs and {} actions, the task's", task.inputs(), task.actions());

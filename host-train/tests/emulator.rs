@@ -2,25 +2,26 @@
 //!
 //! Needs the Cortex-M targets and QEMU; `cargo bpam setup --yes` installs both.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use backpropamine::lifetime::EVALUATION_SEED;
 use backpropamine::policy::Policy;
 use backpropamine::rng::{Rng, Stream};
-use backpropamine::task::cue;
+use backpropamine::task::{cue, maze};
 use backpropamine_train::cli::NumericArg;
 use backpropamine_train::config::Config;
 use backpropamine_train::device::board::Board;
-use backpropamine_train::device::emulate::{CueRun, ImageForBuild};
+use backpropamine_train::device::emulate::{ImageForBuild, Run};
 use backpropamine_train::device::emulator::{self, Options};
 use backpropamine_train::device::firmware::{Firmware, Recipe};
-use backpropamine_train::device::record;
+use backpropamine_train::device::record::{self, Record};
 use backpropamine_train::device::toolchain::{Source, Toolchain};
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::rollout::Single;
 use backpropamine_train::runnable::{Choice, Runnable};
+use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
 use clap::ValueEnum;
 
@@ -98,9 +99,9 @@ fn embedded_lifetimes_are_the_hosts_record_for_record() {
     for core in CORES.into_iter().chain(["netduinoplus2"]) {
         for name in ["simple-f32", "retroactive-q15"] {
             let network = network(name);
-            let run = CueRun {
+            let run = Run {
                 network: &network,
-                task: cue::Config::default(),
+                task: TaskConfig::Cue(cue::Config::default()),
                 lifetimes: 2,
             };
             let device = run.on_board(&FIRMWARE, board(core), |_| {}).unwrap();
@@ -120,13 +121,54 @@ fn the_options_of_the_task_reach_the_device() {
         time_input: false,
         ..cue::Config::default()
     };
-    let run = CueRun {
+    let run = Run {
         network: &network,
-        task,
+        task: TaskConfig::Cue(task),
         lifetimes: 3,
     };
     let device = run.on_board(&FIRMWARE, Board::DEFAULT, |_| {}).unwrap();
-    assert_eq!(device, record::on_host(&network, task, 3).unwrap());
+    assert_eq!(device, record::on_host(&network, run.task, 3).unwrap());
+}
+
+/// The committed network, pictures of the first lifetime included, in both arithmetics and on a maze of other options.
+#[test]
+fn the_maze_is_the_hosts_record_for_record() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/weights/maze-simple.safetensors");
+    let trained = maze::Config {
+        size: 9,
+        reward: 1.0,
+        ..maze::Config::default()
+    };
+    let other = maze::Config {
+        size: 13,
+        steps: 120,
+        wall_penalty: 0.25,
+        start: maze::Start::Random,
+        goal_moves_every: 50,
+        time_input: false,
+        ..trained
+    };
+    for (numeric, task, core) in [
+        (NumericArg::F32, trained, "mps2-an386"),
+        (NumericArg::Q15, trained, "microbit"),
+        (NumericArg::Q15, other, "mps2-an386"),
+    ] {
+        let choice = Choice {
+            numeric: Some(numeric),
+            input_range: None,
+        };
+        let network = choice.open(&model, None).unwrap();
+        let run = Run {
+            network: &network,
+            task: TaskConfig::Maze(task),
+            lifetimes: 3,
+        };
+        let device = run.on_board(&FIRMWARE, board(core), |_| {}).unwrap();
+        let host = record::on_host(&network, run.task, 3).unwrap();
+        assert_eq!(record::first_difference(&device, &host), None, "{numeric} on {core}");
+        let pictures = device.iter().filter(|record| matches!(record, Record::Picture(_))).count();
+        assert!(pictures > 1, "a trained network hits the goal");
+    }
 }
 
 /// What the example `own_task` shows with a trained network, here with an untrained one.

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::board::Board;
-use super::emulate::{CueRun, bar};
+use super::emulate::{Run, bar};
 use super::firmware::Firmware;
 use super::record::{self, Record, Step};
 use super::setup::SetupArgs;
@@ -23,7 +23,7 @@ use crate::eval::Evaluation;
 use crate::model::rule_word;
 use crate::plot::{self, Band};
 use crate::runnable::{Choice, Runnable};
-use crate::task::CueCourse;
+use crate::task::{CueCourse, TaskConfig};
 use crate::train_command::Display;
 use crate::{files, run};
 
@@ -125,15 +125,15 @@ impl Contender {
             "Running {LIFETIMES} lifetimes on {} ({}), {}",
             board.name, board.cpu, demo.numeric
         ));
-        let run = CueRun {
+        let run = Run {
             network: &network,
-            task,
+            task: TaskConfig::Cue(task),
             lifetimes: LIFETIMES,
         };
         let records = run.on_board(firmware, board, |_| {})?;
         let lines = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
         files::write_atomically(&demo.file(rule, "jsonl"), (lines.join("\n") + "\n").as_bytes())?;
-        let differs = record::first_difference(&records, &record::on_host(&network, task, LIFETIMES)?);
+        let differs = record::first_difference(&records, &record::on_host(&network, run.task, LIFETIMES)?);
         let evaluation = record::evaluation(&records)?;
         Ok(Self {
             rule,

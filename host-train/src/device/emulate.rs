@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use backpropamine::task::cue::{Config, Variant};
+use backpropamine::task::{cue, maze};
 use clap::Args;
 use serde_json::json;
 
@@ -17,12 +17,13 @@ use crate::cli::{Console, ExitKind, NumericArg, Report};
 use crate::eval::{self, Evaluation};
 use crate::files;
 use crate::runnable::{Choice, Runnable};
+use crate::task::TaskConfig;
 
 /// Run a network's lifetimes on an emulated board
 #[derive(Debug, Args)]
 #[command(
-    after_help = "JSON: board, numeric, lifetimes, steps, trials, correct, late_accuracy, late_interval, digest, \
-                        equal_to_host, seconds.\n\n\
+    after_help = "JSON: board, numeric, lifetimes, steps, trials, correct, digest, equal_to_host, seconds; \
+                        cue: late_accuracy, late_interval; maze: hits, hits_interval.\n\n\
                         Example: backpropamine emulate firmware/weights/cue-simple.bpam --board microbit"
 )]
 pub struct EmulateCommand {
@@ -53,61 +54,70 @@ impl EmulateCommand {
     /// When the model is bad, a tool is missing, or the run fails.
     pub fn run(&self, console: &Console) -> Result<Report> {
         let network = self.choice.open(&self.model, None)?;
-        let task = eval::cue_task(&network, &self.model, &self.settings)?;
+        let task = eval::task_of(&network, &self.model, &self.settings)?;
         let toolchain = self.setup.prepare(console, &[self.board.target])?;
         let firmware = Firmware::locate(self.firmware.as_deref(), toolchain)?;
         console.note(format_args!("building firmware for {} ({})", self.board.name, self.board.cpu));
-        let run = CueRun {
+        let run = Run {
             network: &network,
             task,
             lifetimes: self.lifetimes,
         };
         let start = Instant::now();
-        let records = run.on_board(&firmware, self.board, |record| {
-            if let Record::Trial(trial) = record {
-                console.say(live_line(trial));
-            }
+        let records = run.on_board(&firmware, self.board, |record| match (record, task) {
+            (Record::Trial(trial), TaskConfig::Cue(_)) => console.say(response_line(trial)),
+            (Record::Trial(trial), TaskConfig::Maze(_)) => console.say(hit_line(trial)),
+            (Record::Picture(rows), _) => console.say(rows.replace('/', "\n") + "\n"),
+            _ => {}
         })?;
         let equal = record::first_difference(&records, &record::on_host(&network, task, self.lifetimes)?).is_none();
         let evaluation = record::evaluation(&records)?;
-        console.say(curve(&evaluation));
+        console.say(match task {
+            TaskConfig::Cue(_) => curve(&evaluation),
+            TaskConfig::Maze(_) => hits(&evaluation),
+        });
         console.say(if equal {
             "the host computes the same, bit for bit"
         } else {
             "the host computes something else"
         });
         let summary = record::summary(&records)?;
-        let late = evaluation.late_accuracy();
-        let value = json!({
+        let (late, hits) = (evaluation.late_accuracy(), evaluation.successes());
+        let mut value = json!({
             "board": self.board.name,
             "numeric": network.numeric.to_string(),
             "lifetimes": summary.lifetimes,
             "steps": summary.steps,
             "trials": summary.trials,
             "correct": summary.correct,
-            "late_accuracy": late.value,
-            "late_interval": late.interval,
             "digest": summary.digest,
             "equal_to_host": equal,
             "seconds": start.elapsed().as_secs_f64(),
         });
+        let [estimate, interval] = match task {
+            TaskConfig::Cue(_) => [("late_accuracy", json!(late.value)), ("late_interval", json!(late.interval))],
+            TaskConfig::Maze(_) => [("hits", json!(hits.value)), ("hits_interval", json!(hits.interval))],
+        };
+        for (key, number) in [estimate, interval] {
+            value[key] = number;
+        }
         Report::with_success(value, equal)
     }
 }
 
-/// Lifetimes of a network in the cue task.
+/// Lifetimes of a network in a task of the core.
 #[derive(Clone, Copy)]
-pub struct CueRun<'a> {
+pub struct Run<'a> {
     /// The network.
     pub network: &'a Runnable,
     /// The task.
-    pub task: Config,
+    pub task: TaskConfig,
     /// How many lifetimes.
     pub lifetimes: u32,
 }
 
-impl CueRun<'_> {
-    /// Builds the firmware `cue` with this network and runs it on an emulated board; every record as it comes.
+impl Run<'_> {
+    /// Builds the task's firmware with this network and runs it on an emulated board; every record as it comes.
     ///
     /// # Errors
     /// When the network is in f64, the build or the run fails, or the report is incomplete.
@@ -116,12 +126,12 @@ impl CueRun<'_> {
         let recipe = Recipe {
             image: Some(image.path()),
             variables: self.variables(),
-            ..Recipe::new("cue", board)
+            ..Recipe::new(self.binary(), board)
         };
         let elf = firmware.build(&recipe)?;
         let mut records = Vec::new();
         // A minute, and a generous 50 ms for each of the 120 steps times 10 of an ordinary lifetime.
-        let limit = Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.task.steps.div_ceil(120);
+        let limit = Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.steps().div_ceil(120);
         emulator::run(&elf, board, Options { limit, icount_shift: None }, |line| {
             let record = Record::parse(line)?;
             see(&record);
@@ -132,29 +142,59 @@ impl CueRun<'_> {
         Ok(records)
     }
 
+    fn binary(&self) -> &'static str {
+        match self.task {
+            TaskConfig::Cue(_) => "cue",
+            TaskConfig::Maze(_) => "maze",
+        }
+    }
+
+    fn steps(&self) -> u32 {
+        match self.task {
+            TaskConfig::Cue(task) => task.steps,
+            TaskConfig::Maze(task) => task.steps,
+        }
+    }
+
     /// The task as `firmware/build.rs` reads it.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
-        let Config {
-            variant,
-            cues,
-            bits,
-            steps,
-            fixed,
-            flip,
-            time_input,
-        } = self.task;
-        let variant = if variant == Variant::Code { "code" } else { "paper" };
-        vec![
-            ("BPAM_LIFETIMES", self.lifetimes.to_string()),
-            ("BPAM_VARIANT", variant.into()),
-            ("BPAM_CUES", cues.to_string()),
-            ("BPAM_BITS", bits.to_string()),
-            ("BPAM_STEPS", steps.to_string()),
-            ("BPAM_FIXED", fixed.to_string()),
-            ("BPAM_FLIP", flip.to_string()),
-            ("BPAM_TIME_INPUT", time_input.to_string()),
-        ]
+        let mut variables = match self.task {
+            TaskConfig::Cue(task) => cue_variables(task),
+            TaskConfig::Maze(task) => maze_variables(task),
+        };
+        variables.push(("BPAM_LIFETIMES", self.lifetimes.to_string()));
+        variables.push(("BPAM_STEPS", self.steps().to_string()));
+        variables
     }
+}
+
+fn cue_variables(task: cue::Config) -> Vec<(&'static str, String)> {
+    let paper = task.variant == cue::Variant::Paper;
+    vec![
+        ("BPAM_VARIANT", variant_word(paper)),
+        ("BPAM_CUES", task.cues.to_string()),
+        ("BPAM_BITS", task.bits.to_string()),
+        ("BPAM_FIXED", task.fixed.to_string()),
+        ("BPAM_FLIP", task.flip.to_string()),
+        ("BPAM_TIME_INPUT", task.time_input.to_string()),
+    ]
+}
+
+fn maze_variables(task: maze::Config) -> Vec<(&'static str, String)> {
+    let paper = task.variant == maze::Variant::Paper;
+    vec![
+        ("BPAM_VARIANT", variant_word(paper)),
+        ("BPAM_SIZE", task.size.to_string()),
+        ("BPAM_REWARD", task.reward.to_string()),
+        ("BPAM_WALL_PENALTY", task.wall_penalty.to_string()),
+        ("BPAM_RANDOM_START", (task.start == maze::Start::Random).to_string()),
+        ("BPAM_GOAL_MOVES_EVERY", task.goal_moves_every.to_string()),
+        ("BPAM_TIME_INPUT", task.time_input.to_string()),
+    ]
+}
+
+fn variant_word(paper: bool) -> String {
+    if paper { "paper" } else { "code" }.into()
 }
 
 /// A network as a file that a build can embed. Its name follows from its content, so an equal image builds nothing anew.
@@ -186,7 +226,14 @@ impl ImageForBuild {
     }
 }
 
-fn live_line(trial: &record::Trial) -> String {
+fn hit_line(trial: &record::Trial) -> String {
+    let record::Trial {
+        lifetime, trial, step, m, ..
+    } = trial;
+    format!("lifetime {lifetime:4}  hit {:3}  step {step:4}  M {m:+.3}", trial + 1)
+}
+
+fn response_line(trial: &record::Trial) -> String {
     let record::Trial {
         lifetime,
         trial,
@@ -200,6 +247,15 @@ fn live_line(trial: &record::Trial) -> String {
     format!(
         "lifetime {lifetime:4}  trial {:3}  step {step:4}  response {response}  {mark}  M {m:+.3}",
         trial + 1
+    )
+}
+
+/// Mean hits of a lifetime.
+fn hits(evaluation: &Evaluation) -> String {
+    let hits = evaluation.successes();
+    format!(
+        "{:.2} hits in a lifetime ({:.2} … {:.2})",
+        hits.value, hits.interval[0], hits.interval[1]
     )
 }
 

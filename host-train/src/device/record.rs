@@ -1,4 +1,4 @@
-//! What the firmware `cue` reports, one JSON object a line. The host's own run makes the same records.
+//! What the firmware `cue` and `maze` report, one JSON object a line. The host's own run makes the same records.
 
 use anyhow::{Context, Result, anyhow, bail};
 use backpropamine::digest::Digest;
@@ -6,17 +6,22 @@ use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
 use backpropamine::scalar::{Q15, Scalar};
-use backpropamine::task::cue::{Config, Cue};
+use backpropamine::task::Task;
+use backpropamine::task::cue::Cue;
+use backpropamine::task::maze::Maze;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::NumericArg;
 use crate::eval::{Evaluation, Life};
 use crate::runnable::Runnable;
+use crate::task::TaskConfig;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Record {
+    /// The maze at the beginning of the first lifetime and after each of its hits: rows divided by slashes; `#` wall, `G` goal, `A` agent.
+    Picture(String),
     /// One step of the first lifetime.
     Step(Step),
     /// One trial that ended.
@@ -49,9 +54,9 @@ pub struct Trial {
     pub trial: u32,
     /// Step at which it ended.
     pub step: u32,
-    /// The response: 1 says that the target was shown.
+    /// The action: in the cue task, 1 says that the target was shown.
     pub response: u32,
-    /// Whether the response was right.
+    /// Whether the response was right; a hit always is.
     pub correct: bool,
     /// Reward of this step.
     pub reward: f32,
@@ -88,24 +93,46 @@ impl Record {
 ///
 /// # Errors
 /// When the image or the task cannot be used.
-pub fn on_host(network: &Runnable, task: Config, lifetimes: u32) -> Result<Vec<Record>> {
+pub fn on_host(network: &Runnable, task: TaskConfig, lifetimes: u32) -> Result<Vec<Record>> {
+    match task {
+        TaskConfig::Cue(config) => {
+            let cue = Cue::new(config).map_err(|error| anyhow!("task.{error}"))?;
+            host_run(network, cue, lifetimes, |_| None)
+        }
+        TaskConfig::Maze(config) => {
+            let maze = Maze::new(config).map_err(|error| anyhow!("task.{error}"))?;
+            host_run(network, maze, lifetimes, |maze| {
+                Some(Record::Picture(maze.to_string().replace('\n', "/")))
+            })
+        }
+    }
+}
+
+fn host_run<T: Task>(network: &Runnable, task: T, lifetimes: u32, show: impl Fn(&T) -> Option<Record>) -> Result<Vec<Record>> {
     match network.numeric {
-        NumericArg::Q15 => host_run::<Q15>(&network.words, task, lifetimes),
-        NumericArg::F32 => host_run::<f32>(&network.words, task, lifetimes),
+        NumericArg::Q15 => live::<Q15, T>(&network.words, task, lifetimes, show),
+        NumericArg::F32 => live::<f32, T>(&network.words, task, lifetimes, show),
         NumericArg::F64 | NumericArg::Micromath => bail!("this firmware does not compute in {}", network.numeric),
     }
 }
 
-fn host_run<S: Scalar<Real = f32>>(words: &[u32], config: Config, lifetimes: u32) -> Result<Vec<Record>> {
+fn live<S: Scalar<Real = f32>, T: Task>(
+    words: &[u32],
+    mut task: T,
+    lifetimes: u32,
+    show: impl Fn(&T) -> Option<Record>,
+) -> Result<Vec<Record>> {
     let network = Network::<S>::new(words).map_err(|error| anyhow!("{error}"))?;
     let mut memory = vec![0; network.memory_words()];
     let mut agent = Agent::new(&network, &mut memory).map_err(|error| anyhow!("{error}"))?;
-    let mut task = Cue::new(config).map_err(|error| anyhow!("task.{error}"))?;
     let mut digest = Digest::new();
     let mut records = Vec::new();
     for lifetime in 0..lifetimes {
         let seed = EVALUATION_SEED + u64::from(lifetime);
         let mut life = Lifetime::new(&mut task, &mut agent, Policy::Sample, seed);
+        if lifetime == 0 {
+            records.extend(show(life.task()));
+        }
         let mut trial = 0;
         while let Some(event) = life.next() {
             let m = life.agent().modulator().first().map_or(0.0, |m| S::output_to_real(*m));
@@ -130,13 +157,16 @@ fn host_run<S: Scalar<Real = f32>>(words: &[u32], config: Config, lifetimes: u32
                     m,
                 }));
                 trial += 1;
+                if lifetime == 0 {
+                    records.extend(show(life.task()));
+                }
             }
         }
         let value = life.digest();
         digest.word(value as u32);
         digest.word((value >> 32) as u32);
     }
-    let summary = Summary::of(&records, lifetimes, config.steps, digest.value());
+    let summary = Summary::of(&records, lifetimes, task.steps(), digest.value());
     records.push(Record::Summary(summary));
     Ok(records)
 }
