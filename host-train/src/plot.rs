@@ -17,9 +17,9 @@ use crate::run::METRICS;
 #[command(after_help = "\
 Each RUN is a run folder, or a folder of seed-N folders, whose median and quartiles are drawn. The curve is the score
 (late accuracy; in the maze, hits as a share of the searcher's) over windows of 100 iterations; restarts and easier stages
-of the curriculum show as falls.
+of the curriculum show as falls. The numbers lie beside the picture, one point a line: curves.jsonl for curves.svg.
 
-JSON: out, runs: name, seeds, iterations, and the last median and quartiles of the score.
+JSON: out, numbers, runs: name, seeds, iterations, and the last median and quartiles of the score.
 
 Example: backpropamine plot runs/simple runs/hebbian --out curves.svg")]
 pub struct PlotCommand {
@@ -38,12 +38,15 @@ impl PlotCommand {
     /// [`FileError`] when a run has no usable metrics.
     pub fn run(&self, console: &Console) -> Result<Report> {
         let curves = draw_runs(&self.runs, &self.out)?;
+        let numbers = self.out.with_extension("jsonl");
+        let lines: String = curves.iter().flat_map(Curve::lines).map(|line| format!("{line}\n")).collect();
+        files::write_atomically(&numbers, lines.as_bytes())?;
         for curve in &curves {
             console.say(curve);
         }
-        console.say(self.out.display());
+        console.say(format_args!("{}, {}", self.out.display(), numbers.display()));
         let runs: Vec<Value> = curves.iter().map(Curve::summary).collect();
-        Report::done(json!({ "out": self.out, "runs": runs }))
+        Report::done(json!({ "out": self.out, "numbers": numbers, "runs": runs }))
     }
 }
 
@@ -75,6 +78,16 @@ impl Curve {
         json!({
             "name": self.name, "seeds": self.seeds, "iterations": iterations,
             "lower_quartile": lower, "median": median, "upper_quartile": upper,
+        })
+    }
+
+    /// One JSON object a point: name, iterations, lower_quartile, median, upper_quartile.
+    fn lines(&self) -> impl Iterator<Item = Value> {
+        self.points.iter().enumerate().map(|(index, [lower, median, upper])| {
+            json!({
+                "name": self.name, "iterations": (index + 1) * self.window,
+                "lower_quartile": lower, "median": median, "upper_quartile": upper,
+            })
         })
     }
 
@@ -249,6 +262,8 @@ mod tests {
         let curves = draw_runs(&[folder.path().join("runs")], &out).unwrap();
         assert_eq!(curves[0].seeds, 2);
         assert_eq!(curves[0].points.last(), Some(&[0.625, 0.75, 0.875]));
+        let last = curves[0].lines().last().unwrap();
+        assert_eq!((&last["iterations"], &last["median"]), (&json!(300), &json!(0.75)));
         let svg = std::fs::read_to_string(out).unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("polygon") && svg.contains("score"));
     }
