@@ -191,6 +191,7 @@ impl<'a, S: Scalar> Network<'a, S> {
         }
     }
 
+    /// The last of them: the change of H, and of E where it is Retroactive.
     #[inline(always)]
     fn increment(&self, m: &[S::Output], post: usize, activity: S) -> Increment<'a, S> {
         let header = &self.header;

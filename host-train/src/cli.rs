@@ -172,6 +172,14 @@ impl Console {
     }
 }
 
+/// Both objects' keys in one.
+pub fn merged(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}
+
 /// What a command hands back: the object that `--json` prints, and whether what it was to show holds.
 #[derive(Debug)]
 pub struct Report {

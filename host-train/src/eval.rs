@@ -15,11 +15,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::{Console, ExitKind, NumericArg, Report};
-use crate::config::Config;
+use crate::cli::{self, Console, ExitKind, NumericArg, Report};
 use crate::files::FileError;
 use crate::runnable::{Choice, Runnable};
-use crate::task::{TaskConfig, mean_hits};
+use crate::task::{TaskConfig, mean_hits, trained_config};
 
 /// Measure how well a network learns, on fresh lifetimes
 #[derive(Debug, Args)]
@@ -136,7 +135,7 @@ impl EvalCommand {
 
     /// What every task reports, and its own figures.
     fn summary(&self, network: &Runnable, evaluation: &Evaluation, task: &impl Task, own: Value) -> Value {
-        let mut summary = json!({
+        let shared = json!({
             "model": self.model,
             "numeric": network.numeric.to_string(),
             "policy": self.policy.to_possible_value().map(|value| value.get_name().to_owned()),
@@ -147,10 +146,7 @@ impl EvalCommand {
             "reward_interval": evaluation.reward().interval,
             "saturated_inputs": evaluation.saturated_inputs,
         });
-        if let (Value::Object(summary), Value::Object(own)) = (&mut summary, own) {
-            summary.extend(own);
-        }
-        summary
+        cli::merged(shared, own)
     }
 }
 
@@ -160,16 +156,12 @@ impl EvalCommand {
 /// [`FileError`] when the model names a task that is not of the core or its configuration cannot be read; [`ExitKind::Usage`]
 /// for a wrong setting.
 pub fn task_of(network: &Runnable, path: &Path, settings: &[String]) -> Result<TaskConfig> {
-    let word = |key: &str| network.metadata.get(key).map(String::as_str);
-    let name = word("task").unwrap_or("cue");
-    if TaskConfig::named(name).is_none() {
+    let mut metadata = network.metadata.clone();
+    let name = metadata.entry("task".into()).or_insert_with(|| "cue".into()).clone();
+    let config = trained_config(&metadata, path)?.ok_or_else(|| {
         let hint = "evaluate a task of your own with `eval::evaluate`, as examples/own_task.rs does";
-        return Err(FileError::new(path, "metadata task", "cue or maze", name, hint).into());
-    }
-    let config = match word("config") {
-        Some(text) => Config::parse(text, path)?,
-        None => Config::load(&format!("{name}-small"), &[])?,
-    };
+        FileError::new(path, "metadata task", "cue or maze", name, hint)
+    })?;
     Ok(config.with_settings(settings)?.task()?)
 }
 

@@ -9,11 +9,10 @@ use backpropamine::image::{Header, Numeric};
 use clap::Args;
 
 use crate::cli::{ExitKind, NumericArg};
-use crate::config::Config;
 use crate::export;
 use crate::image_file::{self, ImageFile};
 use crate::model::Model;
-use crate::task::TaskConfig;
+use crate::task::trained_config;
 
 /// How to run a model.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -117,13 +116,8 @@ impl Choice {
 
 /// The largest magnitude of an input that the model's task declares; `None` if its metadata names no task that we know.
 pub fn task_range(metadata: &BTreeMap<String, String>) -> Option<f32> {
-    let name = metadata.get("task")?;
     // The options decide: in the maze, the reward is an input.
-    let trained = metadata
-        .get("config")
-        .and_then(|text| Config::parse(text, Path::new("metadata")).ok());
-    let task = trained.and_then(|config| config.task().ok()).or_else(|| TaskConfig::named(name));
-    TaskConfig::named(name).and(task)?.input_range()
+    trained_config(metadata, Path::new("metadata")).ok()??.task().ok()?.input_range()
 }
 
 fn parse_range(text: &str) -> Result<f32, String> {

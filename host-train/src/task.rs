@@ -1,5 +1,7 @@
 //! The tasks that commands know by name: what a configuration's `[task]` says, and how training grows up to it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::Result;
@@ -34,12 +36,19 @@ impl TaskConfig {
         })
     }
 
-    /// The task with the default options, by its name.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "cue" => Some(Self::Cue(cue::Config::default())),
-            "maze" => Some(Self::Maze(maze::Config::default())),
-            _ => None,
+    /// The task's name, which is also its firmware's.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cue(_) => "cue",
+            Self::Maze(_) => "maze",
+        }
+    }
+
+    /// Steps of a lifetime.
+    pub fn steps(&self) -> u32 {
+        match self {
+            Self::Cue(config) => config.steps,
+            Self::Maze(config) => config.steps,
         }
     }
 
@@ -50,6 +59,23 @@ impl TaskConfig {
             Self::Maze(config) => Some(Maze::new(config).ok()?.input_range()),
         }
     }
+}
+
+/// The configuration that a model with this metadata was trained with, or the small preset of its task if it has none;
+/// `None` for a task that is none of the core's. `path` is for messages.
+///
+/// # Errors
+/// [`FileError`](crate::files::FileError) when the configuration cannot be read.
+pub fn trained_config(metadata: &BTreeMap<String, String>, path: &Path) -> Result<Option<Config>> {
+    let preset = match metadata.get("task").map(String::as_str) {
+        Some("cue") => "cue-small",
+        Some("maze") => "maze-small",
+        _ => return Ok(None),
+    };
+    Ok(Some(match metadata.get("config") {
+        Some(text) => Config::parse(text, path)?,
+        None => Config::load(preset, &[])?,
+    }))
 }
 
 /// `[task]` as it is written.

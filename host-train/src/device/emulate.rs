@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use backpropamine::task::{cue, maze};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::board::Board;
 use super::emulator::{self, Options};
 use super::firmware::{Firmware, Recipe};
 use super::record::{self, Record};
 use super::setup::SetupArgs;
-use crate::cli::{Console, ExitKind, NumericArg, Report};
+use crate::cli::{self, Console, ExitKind, NumericArg, Report};
 use crate::eval::{self, Evaluation};
 use crate::files;
 use crate::runnable::{Choice, Runnable};
@@ -72,18 +72,18 @@ impl EmulateCommand {
         })?;
         let equal = record::first_difference(&records, &record::on_host(&network, task, self.lifetimes)?).is_none();
         let evaluation = record::evaluation(&records)?;
-        console.say(match task {
-            TaskConfig::Cue(_) => curve(&evaluation),
-            TaskConfig::Maze(_) => hits(&evaluation),
-        });
+        let (text, measured) = match task {
+            TaskConfig::Cue(_) => (curve(&evaluation), accuracy_of(&evaluation)),
+            TaskConfig::Maze(_) => (hits(&evaluation), hits_of(&evaluation)),
+        };
+        console.say(text);
         console.say(if equal {
             "the host computes the same, bit for bit"
         } else {
             "the host computes something else"
         });
         let summary = record::summary(&records)?;
-        let (late, hits) = (evaluation.late_accuracy(), evaluation.successes());
-        let mut value = json!({
+        let shared = json!({
             "board": self.board.name,
             "numeric": network.numeric.to_string(),
             "lifetimes": summary.lifetimes,
@@ -94,15 +94,18 @@ impl EmulateCommand {
             "equal_to_host": equal,
             "seconds": start.elapsed().as_secs_f64(),
         });
-        let [estimate, interval] = match task {
-            TaskConfig::Cue(_) => [("late_accuracy", json!(late.value)), ("late_interval", json!(late.interval))],
-            TaskConfig::Maze(_) => [("hits", json!(hits.value)), ("hits_interval", json!(hits.interval))],
-        };
-        for (key, number) in [estimate, interval] {
-            value[key] = number;
-        }
-        Report::with_success(value, equal)
+        Report::with_success(cli::merged(shared, measured), equal)
     }
+}
+
+fn accuracy_of(evaluation: &Evaluation) -> Value {
+    let late = evaluation.late_accuracy();
+    json!({ "late_accuracy": late.value, "late_interval": late.interval })
+}
+
+fn hits_of(evaluation: &Evaluation) -> Value {
+    let hits = evaluation.successes();
+    json!({ "hits": hits.value, "hits_interval": hits.interval })
 }
 
 /// Lifetimes of a network in a task of the core.
@@ -126,12 +129,12 @@ impl Run<'_> {
         let recipe = Recipe {
             image: Some(image.path()),
             variables: self.variables(),
-            ..Recipe::new(self.binary(), board)
+            ..Recipe::new(self.task.name(), board)
         };
         let elf = firmware.build(&recipe)?;
         let mut records = Vec::new();
         // A minute, and a generous 50 ms for each of the 120 steps times 10 of an ordinary lifetime.
-        let limit = Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.steps().div_ceil(120);
+        let limit = Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.task.steps().div_ceil(120);
         emulator::run(&elf, board, Options { limit, icount_shift: None }, |line| {
             let record = Record::parse(line)?;
             see(&record);
@@ -142,20 +145,6 @@ impl Run<'_> {
         Ok(records)
     }
 
-    fn binary(&self) -> &'static str {
-        match self.task {
-            TaskConfig::Cue(_) => "cue",
-            TaskConfig::Maze(_) => "maze",
-        }
-    }
-
-    fn steps(&self) -> u32 {
-        match self.task {
-            TaskConfig::Cue(task) => task.steps,
-            TaskConfig::Maze(task) => task.steps,
-        }
-    }
-
     /// The task as `firmware/build.rs` reads it.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = match self.task {
@@ -163,7 +152,7 @@ impl Run<'_> {
             TaskConfig::Maze(task) => maze_variables(task),
         };
         variables.push(("BPAM_LIFETIMES", self.lifetimes.to_string()));
-        variables.push(("BPAM_STEPS", self.steps().to_string()));
+        variables.push(("BPAM_STEPS", self.task.steps().to_string()));
         variables
     }
 }

@@ -21,7 +21,7 @@ pub struct Affine<F> {
     transposed: bool,
     weight: Vec<Lanes<F>>,
     bias: Vec<F>,
-    /// What the weights, or their sums, are multiplied with: `x`, or the derivatives by `y`, padded.
+    /// What the weights, or their sums, are multiplied with: if transposed the derivatives by `y`, else `x`; padded.
     vector: Vec<Lanes<F>>,
     /// `y`, or the derivatives by `x`, padded.
     result: Vec<Lanes<F>>,
@@ -60,7 +60,6 @@ impl<F: Real> Affine<F> {
         } else {
             padded(weight, inputs)
         };
-        let longest = blocks(inputs.max(outputs));
         Self {
             path,
             inputs,
@@ -68,8 +67,8 @@ impl<F: Real> Affine<F> {
             transposed,
             weight,
             bias: bias.to_vec(),
-            vector: vec![Lanes::default(); longest],
-            result: vec![Lanes::default(); longest],
+            vector: vec![Lanes::default(); blocks(if transposed { outputs } else { inputs })],
+            result: vec![Lanes::default(); blocks(inputs.max(outputs))],
         }
     }
 
@@ -79,7 +78,8 @@ impl<F: Real> Affine<F> {
             flat_mut(&mut self.result)[..self.outputs].copy_from_slice(&self.bias);
             self.combine(x, self.outputs);
         } else {
-            self.dots(x, self.outputs);
+            self.load(x);
+            self.dots(self.outputs);
             for (sum, &bias) in flat_mut(&mut self.result).iter_mut().zip(&self.bias) {
                 *sum += bias;
             }
@@ -134,10 +134,10 @@ impl<F: Real> Affine<F> {
         let mut sum = self.zero();
         for (x, by_y) in x.chunks_exact(self.inputs).zip(by_y.chunks_exact(self.outputs)) {
             let (factors, vector) = if self.transposed { (x, by_y) } else { (by_y, x) };
-            let columns = self.load(vector);
+            self.load(vector);
             self.path.run(Outer {
                 factors,
-                vector: &self.vector[..columns],
+                vector: &self.vector,
                 sums: &mut sum.weight,
             });
             add(&mut sum.bias, by_y);
@@ -148,10 +148,10 @@ impl<F: Real> Affine<F> {
         sum
     }
 
-    /// The derivatives by `x`, `[I]`, from those by `y`, `[O]`.
+    /// The derivatives by `x`, `[I]`, from those by `y`, `[O]`, which are loaded where they are the vector.
     fn by_inputs(&mut self, by_y: &[F]) -> &[F] {
         if self.transposed {
-            self.dots(by_y, self.inputs);
+            self.dots(self.inputs);
         } else {
             self.result.fill(Lanes::default());
             self.combine(by_y, self.inputs);
@@ -177,19 +177,17 @@ impl<F: Real> Affine<F> {
     }
 
     /// `result_k = weight_k · vector` for all `count` rows.
-    fn dots(&mut self, vector: &[F], count: usize) {
-        let columns = self.load(vector);
+    fn dots(&mut self, count: usize) {
         self.path.run(Dots {
             matrix: &self.weight,
-            vector: &self.vector[..columns],
+            vector: &self.vector,
             sums: &mut flat_mut(&mut self.result)[..count],
         });
     }
 
-    /// Pads `vector`; returns its blocks.
-    fn load(&mut self, vector: &[F]) -> usize {
+    /// Pads the vector.
+    fn load(&mut self, vector: &[F]) {
         flat_mut(&mut self.vector)[..vector.len()].copy_from_slice(vector);
-        blocks(vector.len())
     }
 }
 
