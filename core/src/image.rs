@@ -3,7 +3,7 @@
 //! An image is a slice of little-endian 32-bit words, viewed in place. [`Header::parse`] checks every field and bounds
 //! every dimension, so that nothing after loading can fail.
 
-use crate::rule::{Granularity, Rule, Squash};
+use crate::rule::{Clip, Granularity, Rule, Squash};
 
 /// The first word of every image: `BPAM`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BPAM");
@@ -106,7 +106,9 @@ pub struct Header {
     pub rule: Rule,
     /// The modulator's nonlinearity.
     pub squash: Squash,
-    /// The limit `c` of the hard clip; the trace stays in [-c, c].
+    /// How the trace is kept within its limit.
+    pub clip_kind: Clip,
+    /// The limit `c`; the trace stays in [-c, c]. 1 but for the hard clip.
     pub clip: f32,
     /// What `c` has beyond `clip`, for `f64` alone; 0 in fixed point.
     pub clip_remainder: f32,
@@ -352,6 +354,7 @@ impl Header {
             numeric: known!(Numeric::from_code(head[4]), "numeric", head[4]),
             rule: known!(Rule::from_code(head[6]), "rule", head[6]),
             squash: known!(Squash::from_code(head[7]), "modulator function", head[7]),
+            clip_kind: known!(Clip::from_code(head[12]), "clip kind", head[12]),
             clip: f32::from_bits(head[13]),
             clip_remainder: f32::from_bits(head[28]),
             inputs: head[8] as usize,
@@ -407,21 +410,24 @@ impl Header {
             }
         );
         check!(
-            head[12] == 0,
+            header.clip_kind.suits(header.rule),
             LoadError::Field {
                 field: "clip kind",
                 found: head[12]
             }
         );
+        let limit_is_free = matches!(header.clip_kind, Clip::Hard);
         check!(
-            header.clip > 0.0 && header.clip < f32::INFINITY,
+            header.clip > 0.0 && header.clip < f32::INFINITY && (limit_is_free || header.clip == 1.0),
             LoadError::Field {
                 field: "clip limit",
                 found: head[13]
             }
         );
         check!(
-            -header.clip * f32::EPSILON < header.clip_remainder && header.clip_remainder < header.clip * f32::EPSILON,
+            -header.clip * f32::EPSILON < header.clip_remainder
+                && header.clip_remainder < header.clip * f32::EPSILON
+                && (limit_is_free || header.clip_remainder == 0.0),
             LoadError::Field {
                 field: "clip remainder",
                 found: head[28]
@@ -566,6 +572,7 @@ impl Header {
         head[9] = self.hidden as u32;
         head[10] = self.outputs as u32;
         head[11] = self.modulators as u32;
+        head[12] = self.clip_kind as u32;
         head[13] = self.clip.to_bits();
         head[28] = self.clip_remainder.to_bits();
         head[14] = self.alpha as u32;

@@ -11,7 +11,7 @@ mod fixed;
 mod float;
 
 use crate::image::Header;
-use crate::rule::Squash;
+use crate::rule::{Clip, Squash};
 use bytemuck::{Pod, Zeroable};
 
 /// The elementary operations of one arithmetic. Sealed by living in a private module.
@@ -58,6 +58,12 @@ pub trait Kernel: Pod {
     fn bounds(header: &Header) -> Self::Bounds;
     /// `clip(hebb + gain·factor)`, where `factor` is `pre` or an eligibility.
     fn bump(hebb: Self, gain: Self::Gain, factor: Self, bounds: Self::Bounds) -> Self;
+    /// `clip(hebb + d·(1-hebb))` if `d = gain·factor > 0`, else `clip(hebb + d·(1+hebb))`.
+    fn soft(hebb: Self, gain: Self::Gain, factor: Self, bounds: Self::Bounds) -> Self;
+    /// `clip((1-rate)·hebb + (rate·post)·pre)`.
+    fn decay(hebb: Self, rate: Self::Gain, post: Self, pre: Self, bounds: Self::Bounds) -> Self;
+    /// `clip(hebb + (rate·post)·(pre - post·hebb))`.
+    fn oja(hebb: Self, rate: Self::Gain, post: Self, pre: Self, bounds: Self::Bounds) -> Self;
     /// `(1-eta)·eligibility + (eta·post)·pre`.
     fn drift(eligibility: Self, eta: Self::Weight, post: Self, pre: Self) -> Self;
     /// The gain that is a stored eta of Hebbian.
@@ -106,6 +112,16 @@ pub enum Coefficient<'a, W> {
     Row(&'a [W]),
 }
 
+impl<W: Pod> Coefficient<'_, W> {
+    /// The number of one connection.
+    fn at(self, pre: usize) -> W {
+        match self {
+            Coefficient::Uniform(one) => one,
+            Coefficient::Row(row) => row.get(pre).copied().unwrap_or(W::zeroed()),
+        }
+    }
+}
+
 /// What the last step left to be done to one row of traces, with `pre` = h(t-2) and `post` = h_j(t-1).
 #[derive(Clone, Copy)]
 pub enum Increment<'a, S: Kernel> {
@@ -113,10 +129,17 @@ pub enum Increment<'a, S: Kernel> {
     None,
     /// `H ← clip(H + gain·pre)`: Hebbian with one eta for the row, and Modulated.
     Gain(S::Gain),
-    /// `H ← clip(H + (eta·post)·pre)`: Hebbian with an eta per connection.
+    /// `H ← clip(H + (eta·post)·pre)`, or as Decay and Oja have it: Hebbian with an eta per connection.
     Rates {
         /// The row of eta.
         eta: &'a [S::Weight],
+        /// Postsynaptic activity.
+        post: S,
+    },
+    /// Decay and Oja with one rate for the row: `eta` of Hebbian, or `M` of Modulated.
+    Rate {
+        /// The rate.
+        rate: S::Gain,
         /// Postsynaptic activity.
         post: S,
     },
@@ -160,8 +183,12 @@ pub fn learn<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increm
 /// [`learn`], connection by connection.
 fn learn_each<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], header: &Header) {
     let bounds = S::bounds(header);
+    if header.clip_kind != Clip::Hard {
+        return learn_shaped(hebb, eligibility, increment, pre, header.clip_kind, bounds);
+    }
     match increment {
-        Increment::None => (),
+        // A hard clip has no rates of its own.
+        Increment::None | Increment::Rate { .. } => (),
         Increment::Gain(gain) => {
             for (hebb, pre) in hebb.iter_mut().zip(pre) {
                 *hebb = S::bump(*hebb, gain, *pre, bounds);
@@ -185,6 +212,32 @@ fn learn_each<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Incre
                         .zip(eta)
                         .for_each(|(((hebb, eligibility), pre), eta)| write(hebb, eligibility, *eta, *pre));
                 }
+            }
+        }
+    }
+}
+
+/// [`learn_each`] for clips that are not hard. Out of line and one connection after the other, so that the hard clip's loops
+/// stay as small and as fast as without it.
+#[inline(never)]
+fn learn_shaped<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], clip: Clip, bounds: S::Bounds) {
+    let write = |hebb, rate, post, pre| match clip {
+        Clip::Decay => S::decay(hebb, rate, post, pre, bounds),
+        Clip::Oja => S::oja(hebb, rate, post, pre, bounds),
+        Clip::Hard | Clip::Soft => S::soft(hebb, S::times(rate, post), pre, bounds),
+    };
+    let traces = hebb.iter_mut().zip(pre).enumerate();
+    match increment {
+        Increment::None => (),
+        Increment::Gain(gain) => traces.for_each(|(_, (hebb, pre))| *hebb = S::soft(*hebb, gain, *pre, bounds)),
+        Increment::Rate { rate, post } => traces.for_each(|(_, (hebb, pre))| *hebb = write(*hebb, rate, post, *pre)),
+        Increment::Rates { eta, post } => traces.zip(eta).for_each(|((_, (hebb, pre)), eta)| {
+            *hebb = write(*hebb, S::rate(*eta), post, *pre);
+        }),
+        Increment::Retroactive { modulator, eta, post } => {
+            for ((index, (hebb, pre)), eligibility) in traces.zip(eligibility) {
+                *hebb = S::soft(*hebb, modulator, *eligibility, bounds);
+                *eligibility = S::drift(*eligibility, eta.at(index), post, *pre);
             }
         }
     }

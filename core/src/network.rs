@@ -196,15 +196,21 @@ impl<'a, S: Scalar> Network<'a, S> {
     fn increment(&self, m: &[S::Output], post: usize, activity: S) -> Increment<'a, S> {
         let header = &self.header;
         let gain = |gain| if S::is_zero(gain) { Increment::None } else { Increment::Gain(gain) };
+        let at_rate = |rate| match header.clip_kind.needs_rate() {
+            // A trace decays at its rate even where the neuron is silent.
+            true if S::is_zero(rate) => Increment::None,
+            true => Increment::Rate { rate, post: activity },
+            false => gain(S::times(rate, activity)),
+        };
         let hebbian = |eta, granularity| match self.coefficient(eta, granularity, post) {
-            Coefficient::Uniform(eta) => gain(S::times(S::rate(eta), activity)),
+            Coefficient::Uniform(eta) => at_rate(S::rate(eta)),
             Coefficient::Row(eta) => Increment::Rates { eta, post: activity },
         };
         match header.rule {
             Rule::NonPlastic => Increment::None,
             Rule::Hebbian => hebbian(self.eta, header.eta),
             _ if !self.is_modulated(post) => hebbian(self.hebbian_eta, header.hebbian_eta),
-            Rule::Modulated => gain(S::times(self.modulation(m, post), activity)),
+            Rule::Modulated => at_rate(self.modulation(m, post)),
             Rule::Retroactive => self.retroactive(self.modulation(m, post), post, activity),
         }
     }

@@ -8,6 +8,8 @@
 //! | [`Rule::Hebbian`] | `H ← clip(H + eta·h_j(t)·h_i(t-1))` | Eq. 1-2 |
 //! | [`Rule::Modulated`] | `H ← clip(H + M_j(t)·h_j(t)·h_i(t-1))` | Eq. 3 |
 //! | [`Rule::Retroactive`] | first `H ← clip(H + M_j(t)·E)`, then `E ← (1-eta)·E + eta·h_j(t)·h_i(t-1)` | Eq. 4-5 |
+//!
+//! This is with [`Clip::Hard`]; the other kinds of [`Clip`] change how H takes an increment.
 
 /// How the Hebbian trace changes in a lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,51 @@ impl Rule {
             1 => Some(Rule::Hebbian),
             2 => Some(Rule::Modulated),
             3 => Some(Rule::Retroactive),
+            _ => None,
+        }
+    }
+}
+
+/// What keeps the Hebbian trace bounded, and how an increment `d` gets there. `clip(x)` cuts to the limit.
+///
+/// | clip | update | with |
+/// |---|---|---|
+/// | [`Clip::Hard`] | `H ← clip(H + d)` | every rule |
+/// | [`Clip::Soft`] | `H ← clip(H + d·(1-H))` if `d > 0`, else `clip(H + d·(1+H))` | every rule, limit 1 |
+/// | [`Clip::Decay`] | `H ← clip((1-r)·H + r·h_j·h_i)` | Hebbian (`r = eta`) and Modulated (`r = M_j`), limit 1 |
+/// | [`Clip::Oja`] | `H ← clip(H + r·h_j·(h_i - h_j·H))` | likewise |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum Clip {
+    /// Cut at the limit.
+    Hard = 0,
+    /// Increments shrink as the trace comes near its limit.
+    Soft = 1,
+    /// The trace decays at the rate at which it learns.
+    Decay = 2,
+    /// Oja's rule: what the neuron already says about its input is subtracted.
+    Oja = 3,
+}
+
+impl Clip {
+    /// Whether it replaces the increment `d` by one that needs the rate `r` itself: Decay and Oja.
+    pub const fn needs_rate(self) -> bool {
+        matches!(self, Clip::Decay | Clip::Oja)
+    }
+
+    /// Whether a network of this rule can have it: an eligibility is no product `h_j·h_i` with a rate to decay at, so
+    /// Decay and Oja have no meaning for [`Rule::Retroactive`].
+    pub const fn suits(self, rule: Rule) -> bool {
+        !(self.needs_rate() && rule.has_eligibility())
+    }
+
+    pub(crate) const fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Clip::Hard),
+            1 => Some(Clip::Soft),
+            2 => Some(Clip::Decay),
+            3 => Some(Clip::Oja),
             _ => None,
         }
     }

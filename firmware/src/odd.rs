@@ -7,7 +7,7 @@ use backpropamine::digest::Digest;
 use backpropamine::image::{Formats, HEADER_WORDS, Header, Numeric, Section, seal};
 use backpropamine::network::{Agent, Network};
 use backpropamine::rng::{Lifetime, Rng, Stream};
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{Clip, Granularity, Rule, Squash};
 use backpropamine::scalar::Q15;
 
 /// Hidden neurons: less than a lane, a group of lanes, a block; exactly that; more.
@@ -53,6 +53,7 @@ fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
         numeric: Numeric::Q15,
         rule,
         squash: Squash::Tanh,
+        clip_kind: Clip::Hard,
         clip: 1.0,
         clip_remainder: 0.0,
         inputs: 1 + draws.below(0, 0, 40) as usize,

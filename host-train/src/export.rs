@@ -172,6 +172,7 @@ pub(crate) fn header(model: &Model, numeric: Numeric) -> Header {
         numeric,
         rule: model.rule,
         squash: model.squash,
+        clip_kind: model.clip_kind,
         clip,
         clip_remainder,
         inputs: model.sizes.inputs,

@@ -15,7 +15,7 @@
 //! | `policy.weight`, `policy.bias` | `[A, H]`, `[A]` | always |
 //! | `value.weight`, `value.bias` | `[1, H]`, `[1]` | both or none |
 //!
-//! Metadata: `format=backpropamine/1`, `cell=rnn`, `rule=none|hebbian|simple|retroactive`; optional `clip=hard:C`
+//! Metadata: `format=backpropamine/1`, `cell=rnn`, `rule=none|hebbian|simple|retroactive`; optional `clip=hard:C|soft|decay|oja`
 //! (default `hard:1`) and `modulator=tanh|sigmoid|identity` (default `tanh`); anything else, `task`, `seed` and
 //! `config` among it, is kept as it is.
 
@@ -23,13 +23,16 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{Clip, Granularity, Rule, Squash};
 
 use crate::archive::{Archive, Tensor};
 pub use crate::files::FileError;
 
 /// The metadata word `format` of this version.
 pub const FORMAT: &str = "backpropamine/1";
+
+/// The metadata words of the clips without a limit to choose.
+const CLIPS: [(&str, Clip); 3] = [("soft", Clip::Soft), ("decay", Clip::Decay), ("oja", Clip::Oja)];
 
 /// One tensor of a model: shape and values, row by row.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +48,9 @@ pub struct Parameter {
 pub struct Model {
     /// How the trace changes in a lifetime.
     pub rule: Rule,
-    /// The trace stays in `[-clip, clip]`.
+    /// How the trace is kept within its limit.
+    pub clip_kind: Clip,
+    /// The trace stays in `[-clip, clip]`; 1 but for the hard clip.
     pub clip: f64,
     /// The modulator's nonlinearity.
     pub squash: Squash,
@@ -98,9 +103,11 @@ impl Model {
         }
         let sizes = check_shapes(&parameters, path)?;
         check_values(&parameters, path)?;
+        let (clip_kind, clip) = words.clip(rule)?;
         Ok(Self {
             rule,
-            clip: words.clip()?,
+            clip_kind,
+            clip,
             squash: words.squash()?,
             sizes,
             parameters,
@@ -218,18 +225,27 @@ impl Words<'_> {
         })
     }
 
-    fn clip(&self) -> Result<f64, FileError> {
+    /// The kind and the limit.
+    fn clip(&self, rule: Rule) -> Result<(Clip, f64), FileError> {
         let Some(word) = self.get("clip") else {
-            return Ok(1.0);
+            return Ok((Clip::Hard, 1.0));
         };
-        if matches!(word, "soft" | "decay" | "oja") {
-            let hint = format!("this version does not implement the {word} clip yet");
-            return Err(self.error("clip", "hard:C", hint));
+        if let Some(&(_, kind)) = CLIPS.iter().find(|(other, _)| *other == word) {
+            let hint = format!("{word} decays at the rate of a product h_j·h_i, and the retroactive rule writes an eligibility trace");
+            return match kind.suits(rule) {
+                true => Ok((kind, 1.0)),
+                false => Err(self.error("clip", "hard:C or soft with the retroactive rule", hint)),
+            };
         }
-        word.strip_prefix("hard:")
+        let limit: Result<f64, FileError> = word
+            .strip_prefix("hard:")
             .and_then(|limit| limit.parse().ok())
             .filter(|&limit: &f64| (limit as f32).is_finite() && limit as f32 > 0.0)
-            .ok_or_else(|| self.error("clip", "hard:C with a finite C above 0", "write for example hard:1 or hard:2"))
+            .ok_or_else(|| {
+                let expected = "hard:C with a finite C above 0, soft, decay or oja";
+                self.error("clip", expected, "write for example hard:1 or soft")
+            });
+        Ok((Clip::Hard, limit?))
     }
 
     fn squash(&self) -> Result<Squash, FileError> {

@@ -130,6 +130,7 @@ impl Reference<'_> {
             modulators,
             rule,
             clip,
+            shaped,
             squash,
             ..
         } = self.0;
@@ -183,6 +184,17 @@ impl Reference<'_> {
                     _ if mask[j] == 0.0 => hebbian_eta[ji] * product,
                     "simple" => gain * product,
                     _ => gain * trace[ji],
+                };
+                let rate = match rule {
+                    "hebbian" => eta[ji],
+                    _ if mask[j] == 0.0 => hebbian_eta[ji],
+                    _ => gain,
+                };
+                let increment = match shaped {
+                    None => increment,
+                    Some("soft") => increment * (1.0 - increment.signum() * hebb[ji]),
+                    Some("decay") => increment - rate * hebb[ji],
+                    Some(_) => increment - rate * h[j] * h[j] * hebb[ji],
                 };
                 hebb[ji] = (hebb[ji] + increment).clamp(-clip, clip);
                 if rule == "retroactive" {
@@ -283,6 +295,26 @@ fn replays_with_fan_out_masks_squashes_and_clips_follow_the_equations() {
                     15,
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn replays_with_every_clip_follow_the_equations() {
+    let mut seed = 300;
+    for (clip, rules) in [("soft", &RULES[1..]), ("decay", &RULES[1..3]), ("oja", &RULES[1..3])] {
+        for &rule in rules {
+            seed += 1;
+            let design = Design {
+                rule,
+                shaped: Some(clip),
+                masked: rule != "hebbian",
+                fan_out: rule != "hebbian",
+                eta: [Per::Network, Per::Connection][seed as usize % 2],
+                seed,
+                ..Design::default()
+            };
+            compare(design, 15);
         }
     }
 }
@@ -503,7 +535,7 @@ fn bad_models_end_with_3_and_a_message_that_names_file_and_field() {
         ("format", "backpropamine/9"),
         ("cell", "lstm"),
         ("rule", "magic"),
-        ("clip", "soft"),
+        ("clip", "oja"),
         ("modulator", "relu"),
     ] {
         let mut model = good.clone();

@@ -223,8 +223,8 @@ fn wrong_metadata_is_named() {
         word("format", "backpropamine/2"),
     );
     refuses(&full(), "metadata cell", &["lstm", "not implement"], word("cell", "lstm"));
-    for clip in ["soft", "decay", "oja"] {
-        refuses(&full(), "metadata clip", &[clip, "not implement"], word("clip", clip));
+    for clip in ["decay", "oja"] {
+        refuses(&full(), "metadata clip", &[clip, "eligibility"], word("clip", clip));
     }
     for clip in ["hard", "hard:", "hard:0", "hard:-1", "hard:NaN", "hard:inf", "1"] {
         refuses(&full(), "metadata clip", &[clip], word("clip", clip));

@@ -41,6 +41,7 @@ pub fn header(parameters: &Parameters) -> Header {
         numeric: Numeric::F32,
         rule: shape.rule,
         squash: shape.squash,
+        clip_kind: shape.clip_kind,
         clip: shape.clip,
         clip_remainder: 0.0,
         inputs: shape.inputs,

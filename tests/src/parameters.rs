@@ -1,7 +1,7 @@
 //! The numbers of a network as plain arrays, before any layout, and random ones to test with.
 
 use backpropamine::rng::{Lifetime, Rng, Stream};
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{Clip, Granularity, Rule, Squash};
 
 /// Every size and kind of a network. [`Shape::normalised`] drops what the rule has not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +20,9 @@ pub struct Shape {
     pub fan_out: bool,
     /// The learning rule.
     pub rule: Rule,
-    /// The limit of the hard clip.
+    /// How the trace is kept within its limit.
+    pub clip_kind: Clip,
+    /// The limit of the hard clip; 1 for the others.
     pub clip: f32,
     /// The modulator's nonlinearity.
     pub squash: Squash,
@@ -62,6 +64,7 @@ impl Shape {
             value: true,
             fan_out: false,
             rule,
+            clip_kind: Clip::Hard,
             clip: 1.0,
             squash: Squash::Tanh,
             alpha: Granularity::PerConnection,

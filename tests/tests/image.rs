@@ -126,7 +126,7 @@ fn a_bad_header_field_is_named() {
         (10, u32::MAX, "outputs"),
         (11, 0, "modulators"),
         (11, MAX_MODULATORS + 1, "modulators"),
-        (12, 1, "clip kind"),
+        (12, 4, "clip kind"),
         (13, 0, "clip limit"),
         (13, (-1f32).to_bits(), "clip limit"),
         (13, f32::NAN.to_bits(), "clip limit"),

@@ -1,7 +1,7 @@
 //! Lawful? Properties that hold for every network, by `proptest` over random sizes, rules and numbers.
 
 use backpropamine::network::{Agent, Network};
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{Clip, Granularity, Rule, Squash};
 use backpropamine::scalar::{Q15, Scalar};
 use backpropamine_tests::image;
 use backpropamine_tests::parameters::{Draws, GRANULARITIES, Parameters, RULES, SQUASHES, Shape, count};
@@ -31,6 +31,7 @@ fn networks(rules: &'static [Rule]) -> impl Strategy<Value = Parameters> {
             value,
             fan_out,
             rule,
+            clip_kind: Clip::Hard,
             clip,
             squash,
             alpha,

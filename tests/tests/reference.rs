@@ -2,7 +2,7 @@
 //! (Miconi et al., ICLR 2019, Eq. 1-5), against the core in every number format.
 
 use backpropamine::network::{Agent, Network};
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{Clip, Granularity, Rule, Squash};
 use backpropamine::scalar::{Q15, Scalar};
 use backpropamine_tests::image;
 use backpropamine_tests::parameters::{Draws, GRANULARITIES, Parameters, RULES, SQUASHES, Shape};
@@ -129,10 +129,18 @@ impl Reference {
         let m = (self.fan_out_weight.dot(&self.modulator()) + &self.fan_out_bias).insert_axis(Axis(1));
         match self.shape.rule {
             Rule::NonPlastic => {}
-            Rule::Hebbian => self.write(&self.eta * &product),
-            Rule::Modulated => self.write(self.masked(&m * &product, &product)),
+            Rule::Hebbian => {
+                let eta = self.eta.clone();
+                self.write(&eta * &product, &eta, &product, pre);
+            }
+            Rule::Modulated => {
+                let ones = Array2::ones(product.dim());
+                let rate = self.masked(&m * &ones, &ones);
+                self.write(&rate * &product, &rate, &product, pre);
+            }
             Rule::Retroactive => {
-                self.write(self.masked(&m * &self.eligibility, &product));
+                let increment = self.masked(&m * &self.eligibility, &product);
+                self.write(increment, &Array2::zeros(product.dim()), &product, pre);
                 self.eligibility = (1.0 - &self.eta) * &self.eligibility + &self.eta * &product;
             }
         }
@@ -148,9 +156,17 @@ impl Reference {
         increment
     }
 
-    fn write(&mut self, increment: Array2<f64>) {
+    /// `increment` is the hard clip's, `rate` what Decay and Oja have in its place.
+    fn write(&mut self, increment: Array2<f64>, rate: &Array2<f64>, product: &Array2<f64>, pre: &Array1<f64>) {
         let clip = f64::from(self.shape.clip);
-        let moved = &self.hebb + &increment;
+        let post = self.hidden.view().insert_axis(Axis(1));
+        let hebb = &self.hebb;
+        let moved = match self.shape.clip_kind {
+            Clip::Hard => hebb + &increment,
+            Clip::Soft => hebb + &(&increment * &(1.0 - &(increment.mapv(f64::signum) * hebb))),
+            Clip::Decay => (1.0 - rate) * hebb + rate * product,
+            Clip::Oja => hebb + &(&(rate * &post) * &(&pre.view().insert_axis(Axis(0)) - &(&post * hebb))),
+        };
         self.updates += moved.len();
         self.clipped += moved.iter().filter(|h| h.abs() > clip).count();
         self.hebb = moved.mapv(|h| h.clamp(-clip, clip));
@@ -355,6 +371,39 @@ fn every_choice_follows_the_equations() {
     }
 }
 
+/// Every clip that is not hard, with every rule that it suits.
+fn shaped() -> impl Iterator<Item = (Clip, Rule)> {
+    let clips = [Clip::Soft, Clip::Decay, Clip::Oja];
+    let pairs = clips
+        .into_iter()
+        .flat_map(|clip| [Rule::Hebbian, Rule::Modulated, Rule::Retroactive].map(|rule| (clip, rule)));
+    pairs.filter(|(clip, rule)| clip.suits(*rule))
+}
+
+#[test]
+fn every_clip_follows_the_equations() {
+    for (clip_kind, rule) in shaped() {
+        for hidden in [8, 11, 200] {
+            for (eta, fan_out, hebbian_eta) in [
+                (Granularity::Single, false, Granularity::Absent),
+                (Granularity::PerConnection, true, Granularity::PerConnection),
+                (Granularity::PerNeuron, true, Granularity::Single),
+            ] {
+                let shape = Shape {
+                    clip_kind,
+                    eta,
+                    fan_out,
+                    hebbian_eta,
+                    ..Shape::new(rule, 5, hidden, 3)
+                };
+                let parameters = Parameters::random(shape, 1);
+                assert_follows(&parameters, 1);
+                assert_fixed_point_is_near(&parameters, 1);
+            }
+        }
+    }
+}
+
 /// The reference would notice: exchanging pre and post of any square tensor is seen.
 #[test]
 fn a_transposed_matrix_does_not_follow() {
@@ -392,17 +441,21 @@ fn a_transposed_matrix_does_not_follow() {
 /// (`core/FORMAT.md`, section 4). The largest distance seen is 1.8e-3.
 const FIXED_POINT_BOUND: f64 = 4e-3;
 
+/// Where a modulator is negative, Decay makes a trace grow by `1 - M_j`, and what was rounded away with it. The largest
+/// distance seen is 1.3e-2.
+const MODULATED_DECAY_BOUND: f64 = 2e-2;
+
 fn assert_fixed_point_is_near(parameters: &Parameters, seed: u64) {
     let mut draws = Draws::new(seed + 2_000);
     // Inputs over the whole of the declared range.
     let inputs: Vec<_> = (0..STEPS).map(|_| draws.uniforms(parameters.shape.inputs, -1.0, 1.0)).collect();
     let (expected, _) = reference(parameters, &inputs);
     let (distance, worst) = core::<Q15>(&image::q15_words(parameters, 1.0), &inputs).distance(&expected);
-    assert!(
-        distance <= FIXED_POINT_BOUND,
-        "q15, {worst}: relative L2 {distance:e}, {:?}",
-        parameters.shape
-    );
+    let bound = match (parameters.shape.clip_kind, parameters.shape.rule) {
+        (Clip::Decay, Rule::Modulated) => MODULATED_DECAY_BOUND,
+        _ => FIXED_POINT_BOUND,
+    };
+    assert!(distance <= bound, "q15, {worst}: relative L2 {distance:e}, {:?}", parameters.shape);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use super::Kernel;
 #[cfg(armv7em)]
 use super::{Increment, armv7em, learn_each};
 use crate::image::Header;
+#[cfg(armv7em)]
+use crate::rule::Clip;
 use crate::rule::Squash;
 use crate::scalar::{Q15, Q16, round_shift, saturate16};
 
@@ -64,6 +66,30 @@ impl Kernel for Q15 {
         Q15::from_bits(saturate16(i32::from(hebb.to_bits()).wrapping_add(increment)))
     }
 
+    fn soft(hebb: Q15, gain: i16, factor: Q15, gain_format: u32) -> Q15 {
+        let increment = i32::from(gain) * i32::from(factor.to_bits());
+        // |increment| <= 2^30, and the one product that reaches it is negative times negative: it saturates.
+        let share = multiply_high(increment.saturating_mul(2), hebb.to_bits());
+        let moved = if increment > 0 {
+            increment.saturating_sub(share)
+        } else {
+            increment.saturating_add(share)
+        };
+        add(hebb, moved, gain_format)
+    }
+
+    fn decay(hebb: Q15, rate: i16, post: Q15, pre: Q15, gain_format: u32) -> Q15 {
+        let learned = i32::from(Self::times(rate, post)) * i32::from(pre.to_bits());
+        let lost = i32::from(rate) * i32::from(hebb.to_bits());
+        add(hebb, learned.saturating_sub(lost), gain_format)
+    }
+
+    fn oja(hebb: Q15, rate: i16, post: Q15, pre: Q15, gain_format: u32) -> Q15 {
+        let said = (i32::from(post.to_bits()) * i32::from(hebb.to_bits()) + 0x4000) >> 15;
+        let unsaid = i32::from(pre.to_bits()) - said;
+        add(hebb, i32::from(Self::times(rate, post)) * unsaid, gain_format)
+    }
+
     fn drift(eligibility: Q15, eta: i16, post: Q15, pre: Q15) -> Q15 {
         // eta is unsigned: 1.0 is 32768.
         let eta = i32::from(eta as u16);
@@ -119,7 +145,9 @@ impl Kernel for Q15 {
     #[cfg(armv7em)]
     #[inline(always)]
     fn learn(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], header: &Header) {
-        if armv7em::learn(hebb, eligibility, increment, pre, Self::bounds(header)).is_none() {
+        // The assembly has the hard clip only.
+        let hard = header.clip_kind == Clip::Hard;
+        if !hard || armv7em::learn(hebb, eligibility, increment, pre, Self::bounds(header)).is_none() {
             learn_each(hebb, eligibility, increment, pre, header);
         }
     }
@@ -140,6 +168,12 @@ impl Kernel for Q15 {
             Squash::Identity => Self::output(acc),
         }
     }
+}
+
+/// `hebb` plus an increment with `gain_format` fractional bits more, to the nearest. Both sums saturate.
+fn add(hebb: Q15, increment: i32, gain_format: u32) -> Q15 {
+    let increment = increment.saturating_add((1 << gain_format) >> 1) >> gain_format;
+    Q15::from_bits(saturate16(i32::from(hebb.to_bits()).saturating_add(increment)))
 }
 
 /// What aligns a block's sum with the accumulator.

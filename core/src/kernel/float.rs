@@ -57,6 +57,22 @@ macro_rules! float_kernel {
                 }
             }
 
+            fn soft(hebb: $scalar, gain: $float, factor: $scalar, limit: $float) -> $scalar {
+                let increment = gain * $get(factor);
+                let room = if increment > 0.0 { 1.0 - $get(hebb) } else { 1.0 + $get(hebb) };
+                Self::bump(hebb, increment, $new(room), limit)
+            }
+
+            fn decay(hebb: $scalar, rate: $float, post: $scalar, pre: $scalar, limit: $float) -> $scalar {
+                let kept = (1.0 - rate) * $get(hebb);
+                Self::bump($new(kept), rate * $get(post), pre, limit)
+            }
+
+            fn oja(hebb: $scalar, rate: $float, post: $scalar, pre: $scalar, limit: $float) -> $scalar {
+                let unsaid = $get(pre) - $get(post) * $get(hebb);
+                Self::bump(hebb, rate * $get(post), $new(unsaid), limit)
+            }
+
             fn drift(eligibility: $scalar, eta: f32, post: $scalar, pre: $scalar) -> $scalar {
                 let eta = <$float>::from(eta);
                 $new((1.0 - eta) * $get(eligibility) + (eta * $get(post)) * $get(pre))

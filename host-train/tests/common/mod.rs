@@ -29,6 +29,8 @@ pub struct Design {
     pub value: bool,
     pub squash: &'static str,
     pub clip: f64,
+    /// The word of a clip that is not hard.
+    pub shaped: Option<&'static str>,
     pub seed: u64,
 }
 
@@ -47,6 +49,7 @@ impl Default for Design {
             value: true,
             squash: "tanh",
             clip: 1.0,
+            shaped: None,
             seed: 1,
         }
     }
@@ -137,7 +140,7 @@ impl Design {
             ("format", "backpropamine/1".to_owned()),
             ("cell", "rnn".to_owned()),
             ("rule", self.rule.to_owned()),
-            ("clip", format!("hard:{}", self.clip)),
+            ("clip", self.shaped.map_or_else(|| format!("hard:{}", self.clip), str::to_owned)),
             ("modulator", self.squash.to_owned()),
         ];
         let metadata = words.map(|(key, word)| (key.to_owned(), word)).into();
