@@ -11,7 +11,7 @@ use backpropamine::task::Task;
 use rayon::prelude::*;
 
 use crate::model::Model;
-use crate::recurrence::{Affine, Clip, Forward, Parameters, Path, Spec, Trajectory, Weights};
+use crate::recurrence::{Affine, Clip, Forward, Parameters, Path, Spec, SpecError, Trajectory, Weights};
 
 /// Tasks of growing difficulty, all with the same inputs and actions; the last is the one that is meant.
 ///
@@ -117,6 +117,9 @@ impl Player {
             Affine::new(values(&weight), values(&bias), path)
         };
         let spec = spec_of(model);
+        if model.clip_kind != backpropamine::rule::Clip::Hard {
+            return Err(SpecError::Unsupported("training knows the hard clip only: set the model's clip to hard:C").into());
+        }
         let mut parameters = Parameters::zeros(&spec);
         for (name, slot) in parameters.tensors_mut() {
             values(name).clone_into(slot);
