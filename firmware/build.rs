@@ -46,6 +46,7 @@ fn image(out: &Path, name: &str, default: &str) -> (PathBuf, usize) {
     // The whole image is checked by `embed!`; the fifth word only decides which type that is asked for.
     let scalar = match bytes.get(16..20) {
         Some([1, 0, 0, 0]) => "Q15",
+        Some([2, 0, 0, 0]) => "Q7",
         _ => "f32",
     };
     let source = format!("backpropamine::embed!(pub image: {scalar} = {path:?});\n");

@@ -9,7 +9,7 @@ use crate::rule::{Granularity, Rule, Squash};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BPAM");
 /// The version of the format that this crate writes and reads.
 pub const VERSION: u32 = 1;
-/// Columns of a fixed-point row that share one 32-bit sum: the exporter proves its bounds with it.
+/// Columns of a q15 row that share one 32-bit sum: the exporter proves its bounds with it.
 pub const BLOCK: usize = 32;
 /// Length of the header in words.
 pub const HEADER_WORDS: usize = 32;
@@ -42,6 +42,8 @@ pub enum Numeric {
     F32 = 0,
     /// 16-bit fixed point with a power-of-two scale per tensor.
     Q15 = 1,
+    /// 8-bit fixed point with a power-of-two scale per tensor; rates in 16 bits.
+    Q7 = 2,
 }
 
 impl Numeric {
@@ -49,6 +51,7 @@ impl Numeric {
         match code {
             0 => Some(Numeric::F32),
             1 => Some(Numeric::Q15),
+            2 => Some(Numeric::Q7),
             _ => None,
         }
     }
@@ -58,6 +61,15 @@ impl Numeric {
         match self {
             Numeric::F32 => 4,
             Numeric::Q15 => 2,
+            Numeric::Q7 => 1,
+        }
+    }
+
+    /// Bytes of one rate: `recurrent.eta` and `recurrent.hebbian_eta`.
+    pub const fn rate_bytes(self) -> usize {
+        match self {
+            Numeric::F32 => 4,
+            Numeric::Q15 | Numeric::Q7 => 2,
         }
     }
 
@@ -66,6 +78,7 @@ impl Numeric {
         match self {
             Numeric::F32 => columns,
             Numeric::Q15 => columns.next_multiple_of(2),
+            Numeric::Q7 => columns.next_multiple_of(4),
         }
     }
 }
@@ -74,11 +87,12 @@ impl Numeric {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Formats {
-    /// The inputs' power of two: an input `x` is `raw · 2^(input_scale - 15)`.
+    /// The inputs' power of two: an input `x` is `raw · 2^(input_scale - 15)`; in q7, `raw · 2^(input_scale - 7)`.
     pub input_scale: i8,
     /// Fractional bits of `input.weight` (with the input scale folded in), 0 to 15.
     pub input: u8,
-    /// Fractional bits of `recurrent.weight`, 0 to 15; alpha has one more.
+    /// Fractional bits of `recurrent.weight`, 0 to 15; alpha has one more. In q7 those are the lower four bits, and alpha's
+    /// own fractional bits the upper four.
     pub recurrent: u8,
     /// Fractional bits of the gain of an increment of H (eta or M, divided by the clip limit), 0 to 30.
     pub gain: u8,
@@ -500,8 +514,9 @@ impl Header {
                 found: head[19]
             }
         );
+        // Only q7 has a format of alpha.
         check!(
-            head[20] <= 15,
+            head[20] <= 15 || head[4] == Numeric::Q7 as u32 && head[20] <= 255,
             LoadError::Field {
                 field: "recurrent format",
                 found: head[20]
@@ -619,6 +634,7 @@ impl Header {
             | Section::FanOutBias
             | Section::PolicyBias
             | Section::ValueBias => rows * columns * 4,
+            Section::Eta | Section::HebbianEta => rows * self.numeric.stride(columns) * self.numeric.rate_bytes(),
             _ => rows * self.numeric.stride(columns) * self.numeric.weight_bytes(),
         };
         bytes.div_ceil(4)

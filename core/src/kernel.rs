@@ -1,7 +1,7 @@
 //! The hot loops: one row of a matrix at a time. A row's traces first learn from the last step, then take part in this one.
 //!
 //! The loops are written once, over the elementary operations of a [`Kernel`]. They go through a row in ascending order,
-//! in blocks of [`LANES`] lanes (a fixed-point lane is two columns, and a block has a 32-bit sum of its own), without fused multiply-add.
+//! in blocks of [`LANES`] lanes (a fixed-point lane is the columns of one word, and a block has a 32-bit sum of its own), without fused multiply-add.
 //! A kernel for a particular processor may work on several rows at once but must give these bits. Lengths are those of
 //! the shortest slice, so nothing here can panic.
 
@@ -9,6 +9,7 @@
 mod armv7em;
 mod fixed;
 mod float;
+mod q7;
 
 use crate::image::Header;
 use crate::rule::Squash;
@@ -18,6 +19,8 @@ use bytemuck::{Pod, Zeroable};
 pub trait Kernel: Pod {
     /// Weights as stored in the image.
     type Weight: Pod;
+    /// `eta` and `hebbian_eta` as stored in the image.
+    type Rate: Pod;
     /// What is loaded at once: the weights of one lane.
     type Weights: Pod;
     /// The activities or traces of one lane.
@@ -59,9 +62,9 @@ pub trait Kernel: Pod {
     /// `clip(hebb + gain·factor)`, where `factor` is `pre` or an eligibility.
     fn bump(hebb: Self, gain: Self::Gain, factor: Self, bounds: Self::Bounds) -> Self;
     /// `(1-eta)·eligibility + (eta·post)·pre`.
-    fn drift(eligibility: Self, eta: Self::Weight, post: Self, pre: Self) -> Self;
+    fn drift(eligibility: Self, eta: Self::Rate, post: Self, pre: Self) -> Self;
     /// The gain that is a stored eta of Hebbian.
-    fn rate(eta: Self::Weight) -> Self::Gain;
+    fn rate(eta: Self::Rate) -> Self::Gain;
     /// `gain·post`.
     fn times(gain: Self::Gain, post: Self) -> Self::Gain;
     /// Whether increments with this gain change nothing.
@@ -116,7 +119,7 @@ pub enum Increment<'a, S: Kernel> {
     /// `H ← clip(H + (eta·post)·pre)`: Hebbian with an eta per connection.
     Rates {
         /// The row of eta.
-        eta: &'a [S::Weight],
+        eta: &'a [S::Rate],
         /// Postsynaptic activity.
         post: S,
     },
@@ -125,7 +128,7 @@ pub enum Increment<'a, S: Kernel> {
         /// The modulator at this neuron.
         modulator: S::Gain,
         /// The trace rate.
-        eta: Coefficient<'a, S::Weight>,
+        eta: Coefficient<'a, S::Rate>,
         /// Postsynaptic activity.
         post: S,
     },
@@ -134,7 +137,7 @@ pub enum Increment<'a, S: Kernel> {
 impl<'a, S: Kernel> Increment<'a, S> {
     /// The increment of one connection alone.
     pub fn column(self, pre: usize) -> Self {
-        let one = |row: &'a [S::Weight]| row.get(pre..=pre).unwrap_or_default();
+        let one = |row: &'a [S::Rate]| row.get(pre..=pre).unwrap_or_default();
         match self {
             Increment::Rates { eta, post } => Increment::Rates { eta: one(eta), post },
             Increment::Retroactive {
@@ -193,7 +196,7 @@ fn learn_each<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Incre
 /// Lanes of a block.
 const LANES: usize = 16;
 
-/// A row in lanes. It is never cut short: rows of an image and of a memory begin on a word and have an even length
+/// A row in lanes. It is never cut short: rows of an image and of a memory begin on a word and end on one
 /// ([`Numeric::stride`](crate::image::Numeric::stride)).
 fn lanes<T: Pod, L: Pod>(row: &[T]) -> &[L] {
     let lanes = bytemuck::try_cast_slice(row);

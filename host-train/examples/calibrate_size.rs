@@ -31,7 +31,7 @@ fn main() -> Result<()> {
         .filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == *name))
     {
         let board = Board::named(name).context(*name)?;
-        for numeric in ["f32", "q15"] {
+        for numeric in ["f32", "q15", "q7"] {
             for (_, rule) in model::RULES {
                 let program = measure(&firmware, board, numeric, rule)?;
                 println!(

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use backpropamine::image::Numeric;
 use backpropamine::rule::Rule;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -102,7 +103,7 @@ impl Command {
     }
 }
 
-/// The arithmetic of a command: `--numeric f64|f32|micromath|q15`.
+/// The arithmetic of a command: `--numeric f64|f32|micromath|q15|q7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NumericArg {
     /// Double precision, on the host only
@@ -113,6 +114,34 @@ pub enum NumericArg {
     Micromath,
     /// 16-bit fixed point
     Q15,
+    /// 8-bit fixed point, in half of q15's memory
+    Q7,
+}
+
+impl NumericArg {
+    /// The arithmetic of the images that it runs.
+    pub fn image(self) -> Numeric {
+        match self {
+            Self::F64 | Self::F32 | Self::Micromath => Numeric::F32,
+            Self::Q15 => Numeric::Q15,
+            Self::Q7 => Numeric::Q7,
+        }
+    }
+
+    /// Whether it is fixed point: inputs have a range then.
+    pub fn is_fixed(self) -> bool {
+        self.image() != Numeric::F32
+    }
+}
+
+impl From<Numeric> for NumericArg {
+    fn from(numeric: Numeric) -> Self {
+        match numeric {
+            Numeric::F32 => Self::F32,
+            Numeric::Q15 => Self::Q15,
+            Numeric::Q7 => Self::Q7,
+        }
+    }
 }
 
 impl Display for NumericArg {
@@ -122,6 +151,7 @@ impl Display for NumericArg {
             Self::F32 => "f32",
             Self::Micromath => "micromath",
             Self::Q15 => "q15",
+            Self::Q7 => "q7",
         })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
-use backpropamine::scalar::{FastF32, Q15, Scalar};
+use backpropamine::scalar::{FastF32, Q7, Q15, Scalar};
 use backpropamine::task::Task;
 use backpropamine::task::cue::{self, Cue};
 use backpropamine::task::maze::{self, Maze, players::Player};
@@ -219,12 +219,14 @@ pub fn evaluate<T: Task>(
         NumericArg::F32 => run::<f32, T>(&network.words, &make, policy, &seeds),
         NumericArg::Micromath => run::<FastF32, T>(&network.words, &make, policy, &seeds),
         NumericArg::Q15 => run::<Q15, T>(&network.words, &make, policy, &seeds),
+        NumericArg::Q7 => run::<Q7, T>(&network.words, &make, policy, &seeds),
     }
 }
 
 fn run<S: Scalar, T: Task>(words: &[u32], make: &(impl Fn() -> T + Sync), policy: Policy, seeds: &[u64]) -> Result<Evaluation>
 where
     S::Weight: Sync,
+    S::Rate: Sync,
     S::Bias: Sync,
 {
     let network = Network::<S>::new(words).map_err(|error| anyhow!("{error}"))?;

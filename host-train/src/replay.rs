@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use backpropamine::image::{Header, Numeric};
+use backpropamine::image::Header;
 use backpropamine::network::{Agent, InputError, Network};
-use backpropamine::scalar::{FastF32, Q15, Q16, Scalar};
+use backpropamine::scalar::{FastF32, Q7, Q15, Scalar};
 use clap::Args;
 use safetensors::Dtype;
 use serde_json::json;
@@ -30,7 +30,7 @@ Outputs: hidden [T, H], policy [T, A] (logits), value [T], modulator [T, K] (bef
          hebb [H, H], eligibility [H, H] after the last step's update; real units,
          F64 for --numeric f64, else F32; what the network has not is absent.
 
-JSON: out, numeric, steps, inputs, hidden, actions, saturated_inputs, input_range (q15 only).
+JSON: out, numeric, steps, inputs, hidden, actions, saturated_inputs, input_range (q15 and q7 only).
 
 Example: backpropamine replay model.safetensors --inputs in.safetensors --out out.safetensors --numeric q15")]
 pub struct ReplayCommand {
@@ -61,6 +61,7 @@ impl ReplayCommand {
             NumericArg::F32 => run::<f32>(&network.words, &inputs)?,
             NumericArg::Micromath => run::<FastF32>(&network.words, &inputs)?,
             NumericArg::Q15 => run::<Q15>(&network.words, &inputs)?,
+            NumericArg::Q7 => run::<Q7>(&network.words, &inputs)?,
         };
         archive.write(&self.out)?;
         if saturated > 0 {
@@ -83,7 +84,7 @@ impl ReplayCommand {
             "hidden": header.hidden,
             "actions": header.outputs,
             "saturated_inputs": saturated,
-            "input_range": (header.numeric == Numeric::Q15).then(|| f64::from(header.formats.input_scale).exp2()),
+            "input_range": network.numeric.is_fixed().then(|| f64::from(header.formats.input_scale).exp2()),
         }))
     }
 }
@@ -254,16 +255,6 @@ impl Replayed for f64 {
     }
 }
 
-impl Replayed for FastF32 {
-    fn feed<'a>(agent: &'a mut Agent<'_, '_, FastF32>, row: &[f64]) -> Result<&'a [f32], InputError> {
-        agent.step_real(&to_f32(row))
-    }
-
-    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
-        Tensor::from_f32(shape, values)
-    }
-}
-
 impl Replayed for f32 {
     fn feed<'a>(agent: &'a mut Agent<'_, '_, f32>, row: &[f64]) -> Result<&'a [f32], InputError> {
         agent.step(&to_f32(row))
@@ -274,15 +265,22 @@ impl Replayed for f32 {
     }
 }
 
-impl Replayed for Q15 {
-    fn feed<'a>(agent: &'a mut Agent<'_, '_, Q15>, row: &[f64]) -> Result<&'a [Q16], InputError> {
-        agent.step_real(&to_f32(row))
-    }
+/// Arithmetics that take real inputs and show them in f32.
+macro_rules! replayed_in_f32 {
+    ($($scalar:ty),+) => {
+        $(impl Replayed for $scalar {
+            fn feed<'a>(agent: &'a mut Agent<'_, '_, $scalar>, row: &[f64]) -> Result<&'a [Self::Output], InputError> {
+                agent.step_real(&to_f32(row))
+            }
 
-    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
-        Tensor::from_f32(shape, values)
-    }
+            fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+                Tensor::from_f32(shape, values)
+            }
+        })+
+    };
 }
+
+replayed_in_f32!(FastF32, Q15, Q7);
 
 fn to_f32(row: &[f64]) -> Vec<f32> {
     row.iter().map(|&value| value as f32).collect()

@@ -15,6 +15,7 @@ const BIAS: u32 = 20;
 
 impl Kernel for Q15 {
     type Weight = i16;
+    type Rate = i16;
     type Weights = u32;
     type Values = u32;
     type Bias = i32;
@@ -86,24 +87,7 @@ impl Kernel for Q15 {
     }
 
     fn modulation(m: &[Q16], fan_out: Option<&[i16]>, bias: Option<&i32>, header: &Header) -> i16 {
-        let product = |factor: i64, m: &Q16| factor.wrapping_mul(m.to_bits().into());
-        let sum = match fan_out {
-            Some(row) => row
-                .iter()
-                .zip(m)
-                .fold(0i64, |sum, (factor, m)| sum.wrapping_add(product((*factor).into(), m))),
-            None => m
-                .iter()
-                .fold(0i64, |sum, m| sum.wrapping_add(product(header.unit_fan_out.into(), m))),
-        };
-        let format = if fan_out.is_some() { header.formats.fan_out } else { 14 };
-        // The masks change nothing; with them, shifts of 64 bits need no case of 32 and more.
-        let aligned = sum
-            .wrapping_shl(14u32.saturating_sub(format.into()) & 15)
-            .wrapping_add(Self::start(bias));
-        let shift = ACCUMULATOR.saturating_sub(header.formats.gain.into()) & 31;
-        let rounded = aligned.wrapping_add(i64::from((1u32 << shift) >> 1)) >> shift;
-        i32::try_from(rounded).map_or(if rounded < 0 { i16::MIN } else { i16::MAX }, saturate16)
+        modulation(m, fan_out, bias, header)
     }
 
     #[cfg(armv7em)]
@@ -140,6 +124,28 @@ impl Kernel for Q15 {
             Squash::Identity => Self::output(acc),
         }
     }
+}
+
+/// `M_j` as a gain, with the fan-out weights of any width.
+pub(super) fn modulation<W: Copy + Into<i64>>(m: &[Q16], fan_out: Option<&[W]>, bias: Option<&i32>, header: &Header) -> i16 {
+    let product = |factor: i64, m: &Q16| factor.wrapping_mul(m.to_bits().into());
+    let sum = match fan_out {
+        Some(row) => row
+            .iter()
+            .zip(m)
+            .fold(0i64, |sum, (factor, m)| sum.wrapping_add(product((*factor).into(), m))),
+        None => m
+            .iter()
+            .fold(0i64, |sum, m| sum.wrapping_add(product(header.unit_fan_out.into(), m))),
+    };
+    let format = if fan_out.is_some() { header.formats.fan_out } else { 14 };
+    // The masks change nothing; with them, shifts of 64 bits need no case of 32 and more.
+    let aligned = sum
+        .wrapping_shl(14u32.saturating_sub(format.into()) & 15)
+        .wrapping_add(Q15::start(bias));
+    let shift = ACCUMULATOR.saturating_sub(header.formats.gain.into()) & 31;
+    let rounded = aligned.wrapping_add(i64::from((1u32 << shift) >> 1)) >> shift;
+    i32::try_from(rounded).map_or(if rounded < 0 { i16::MIN } else { i16::MAX }, saturate16)
 }
 
 /// What aligns a block's sum with the accumulator.

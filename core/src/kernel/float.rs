@@ -10,6 +10,7 @@ macro_rules! float_kernel {
     ($scalar:ty, $float:ty, $bits:ty, $new:expr, $get:expr, $tanh:path) => {
         impl Kernel for $scalar {
             type Weight = f32;
+            type Rate = f32;
             type Weights = f32;
             type Values = $float;
             type Bias = f32;
