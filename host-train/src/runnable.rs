@@ -117,7 +117,8 @@ pub fn task_range(metadata: &BTreeMap<String, String>) -> Option<f32> {
     trained_config(metadata, Path::new("metadata")).ok()??.task().ok()?.input_range()
 }
 
-fn parse_range(text: &str) -> Result<f32, String> {
+/// Parses `--input-range`.
+pub fn parse_range(text: &str) -> Result<f32, String> {
     text.parse()
         .ok()
         .filter(|range: &f32| range.is_finite() && *range > 0.0)
