@@ -84,26 +84,28 @@ impl Numeric {
 }
 
 /// Fractional bits of the tensors of a fixed-point image; all zero in f32. `core/FORMAT.md` says how each is used.
+///
+/// In q7 the formats of 16 bits count quarters of a bit, 0 to 63: a weight's scale is `2^(format / 4)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Formats {
     /// The inputs' power of two: an input `x` is `raw · 2^(input_scale - 15)`; in q7, `raw · 2^(input_scale - 7)`.
     pub input_scale: i8,
     /// Fractional bits of `input.weight` (with the input scale folded in), 0 to 15.
-    pub input: u8,
-    /// Fractional bits of `recurrent.weight`, 0 to 15; alpha has one more. In q7 those are the lower four bits, and alpha's
-    /// own fractional bits the upper four.
-    pub recurrent: u8,
+    pub input: u16,
+    /// Fractional bits of `recurrent.weight`, 0 to 15; alpha has one more. In q7 that is the lower byte, and alpha's
+    /// own format the upper one.
+    pub recurrent: u16,
     /// Fractional bits of the gain of an increment of H (eta or M, divided by the clip limit), 0 to 30.
     pub gain: u8,
     /// Fractional bits of the modulator's fan-out divided by the clip limit, 0 to 14.
     pub fan_out: u8,
     /// Fractional bits of `modulator.weight`, 0 to 15.
-    pub modulator: u8,
+    pub modulator: u16,
     /// Fractional bits of `policy.weight`, 0 to 15.
-    pub policy: u8,
+    pub policy: u16,
     /// Fractional bits of `value.weight`, 0 to 15.
-    pub value: u8,
+    pub value: u16,
 }
 
 /// Everything an image says about itself.
@@ -499,6 +501,8 @@ impl Header {
     }
 
     const fn parse_formats(head: &[u32; HEADER_WORDS]) -> Result<Formats, LoadError> {
+        // q7 has finer formats, and one of alpha.
+        let (most, most_of_alpha) = if head[4] == Numeric::Q7 as u32 { (63, 63) } else { (15, 0) };
         let scale = head[18] as i32;
         check!(
             -15 <= scale && scale <= 15,
@@ -508,15 +512,14 @@ impl Header {
             }
         );
         check!(
-            head[19] <= 15,
+            head[19] <= most,
             LoadError::Field {
                 field: "input format",
                 found: head[19]
             }
         );
-        // Only q7 has a format of alpha.
         check!(
-            head[20] <= 15 || head[4] == Numeric::Q7 as u32 && head[20] <= 255,
+            head[20] & 255 <= most && head[20] >> 8 <= most_of_alpha,
             LoadError::Field {
                 field: "recurrent format",
                 found: head[20]
@@ -537,21 +540,21 @@ impl Header {
             }
         );
         check!(
-            head[23] <= 15,
+            head[23] <= most,
             LoadError::Field {
                 field: "modulator format",
                 found: head[23]
             }
         );
         check!(
-            head[24] <= 15,
+            head[24] <= most,
             LoadError::Field {
                 field: "policy format",
                 found: head[24]
             }
         );
         check!(
-            head[25] <= 15,
+            head[25] <= most,
             LoadError::Field {
                 field: "value format",
                 found: head[25]
@@ -559,13 +562,13 @@ impl Header {
         );
         Ok(Formats {
             input_scale: scale as i8,
-            input: head[19] as u8,
-            recurrent: head[20] as u8,
+            input: head[19] as u16,
+            recurrent: head[20] as u16,
             gain: head[21] as u8,
             fan_out: head[22] as u8,
-            modulator: head[23] as u8,
-            policy: head[24] as u8,
-            value: head[25] as u8,
+            modulator: head[23] as u16,
+            policy: head[24] as u16,
+            value: head[25] as u16,
         })
     }
 

@@ -55,7 +55,7 @@ pub trait Kernel: Pod {
     /// A lane that holds one weight everywhere.
     fn splat(weight: Self::Weight) -> Self::Weights;
     /// Ends a block whose weights have `format` fractional bits.
-    fn end(acc: Self::Accumulator, partial: Self::Partial, format: u8) -> Self::Accumulator;
+    fn end(acc: Self::Accumulator, partial: Self::Partial, format: u16) -> Self::Accumulator;
 
     /// The bounds of this image's traces.
     fn bounds(header: &Header) -> Self::Bounds;
@@ -73,7 +73,7 @@ pub trait Kernel: Pod {
     fn modulation(m: &[Self::Output], fan_out: Option<&[Self::Weight]>, bias: Option<&Self::Bias>, header: &Header) -> Self::Gain;
 
     /// [`dot`]. This and the next two are for kernels of a particular processor.
-    fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u8) -> Self::Accumulator {
+    fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u16) -> Self::Accumulator {
         static_dot::<Self>(acc, lanes(weight), lanes(x), format)
     }
     /// [`plastic_dot`] with an alpha per connection.
@@ -83,7 +83,7 @@ pub trait Kernel: Pod {
         alpha: &[Self::Weight],
         hebb: &[Self],
         x: &[Self],
-        format: u8,
+        format: u16,
     ) -> Self::Accumulator {
         row_dot::<Self>(acc, lanes(weight), lanes(alpha), lanes(hebb), lanes(x), format)
     }
@@ -206,12 +206,12 @@ fn lanes<T: Pod, L: Pod>(row: &[T]) -> &[L] {
 
 /// `acc + Σ weight·x`; `format` is the weights' number of fractional bits.
 #[inline(always)]
-pub fn dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weight], x: &[S], format: u8) -> S::Accumulator {
+pub fn dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weight], x: &[S], format: u16) -> S::Accumulator {
     S::dot(acc, weight, x, format)
 }
 
 /// [`dot`] by elementary operations.
-fn static_dot<S: Kernel>(mut acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u8) -> S::Accumulator {
+fn static_dot<S: Kernel>(mut acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u16) -> S::Accumulator {
     let sum = |acc, weight: &[S::Weights], x: &[S::Values]| {
         let partial = weight
             .iter()
@@ -235,7 +235,7 @@ pub fn plastic_dot<S: Kernel>(
     alpha: Coefficient<'_, S::Weight>,
     hebb: &[S],
     x: &[S],
-    format: u8,
+    format: u16,
 ) -> S::Accumulator {
     match alpha {
         Coefficient::Uniform(alpha) => uniform_dot::<S>(acc, lanes(weight), S::splat(alpha), lanes(hebb), lanes(x), format),
@@ -250,7 +250,7 @@ fn uniform_dot<S: Kernel>(
     alpha: S::Weights,
     hebb: &[S::Values],
     x: &[S::Values],
-    format: u8,
+    format: u16,
 ) -> S::Accumulator {
     let sum = |acc, weight: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
         let mut partial = S::begin(acc);
@@ -275,7 +275,7 @@ fn row_dot<S: Kernel>(
     alpha: &[S::Weights],
     hebb: &[S::Values],
     x: &[S::Values],
-    format: u8,
+    format: u16,
 ) -> S::Accumulator {
     let sum = |acc, weight: &[S::Weights], alpha: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
         let mut partial = S::begin(acc);

@@ -499,7 +499,7 @@ fn heads<S: Scalar>(
     bias: &[S::Bias],
     h: &[S],
     header: &Header,
-    format: u8,
+    format: u16,
     f: impl Fn(S::Accumulator) -> S::Output,
 ) {
     let columns = header.numeric.stride(header.hidden);

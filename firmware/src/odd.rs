@@ -91,8 +91,11 @@ fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetim
         fan_out_bias: false,
         value: false,
         formats: Formats {
-            // In q7 alpha's format too.
-            recurrent: draws.below(0, 4, if numeric == Numeric::Q7 { 256 } else { 16 }) as u8,
+            recurrent: match numeric {
+                // Weights and alpha.
+                Numeric::Q7 => (draws.below(0, 4, 64) | draws.below(0, 6, 64) << 8) as u16,
+                _ => draws.below(0, 4, 16) as u16,
+            },
             input: 15,
             gain,
             fan_out: 13,

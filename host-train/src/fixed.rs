@@ -28,7 +28,7 @@ const LARGEST: i64 = 1 << 34;
 /// One tensor as integers.
 #[derive(Debug, Clone)]
 pub(crate) struct Integers {
-    /// What the model's numbers were multiplied by before rounding, `2^bits` and folded scales.
+    /// What the model's numbers were multiplied by before rounding, their scale and folded ones.
     factor: f64,
     bits: u8,
     values: Vec<i64>,
@@ -61,7 +61,7 @@ impl Integers {
 pub struct Quantised {
     /// The tensor.
     pub name: String,
-    /// Fractional bits of its integers.
+    /// Fractional bits of its integers; in q7, whose weights have them in quarters, rounded down.
     pub fractional_bits: u8,
     /// Largest difference between a number and its integer, in the model's units.
     pub worst_error: f64,
@@ -150,16 +150,16 @@ impl Fixed {
         Ok(())
     }
 
-    fn add_layer(&mut self, maker: &Maker<'_>, [weight, bias]: [&'static str; 2], scale: f64, columns: usize) -> Result<u8, FileError> {
-        let format = maker.largest_format(weight, 15, |bits| {
-            let integers = maker.weights(weight, scale, bits)?;
+    fn add_layer(&mut self, maker: &Maker<'_>, [weight, bias]: [&'static str; 2], scale: f64, columns: usize) -> Result<u16, FileError> {
+        let format = maker.largest_format(weight, maker.finest(), |format| {
+            let integers = maker.weights(weight, scale, format)?;
             let fits = integers.values.chunks(columns).all(|row| maker.blocks_fit(row, |_| 0));
             (fits && integers.fit()).then_some(integers)
         })?;
         self.add(weight, Some(format.1));
         let biases = maker.word(bias, 1.0, BIAS_BITS)?;
         self.add(bias, biases);
-        Ok(format.0)
+        Ok(format.0.into())
     }
 
     /// Logits, value and an identity modulator are given out with 16 integer bits.
@@ -178,8 +178,9 @@ impl Fixed {
         let biases = self.tensors.get(format!("{layer}.bias").as_str())?;
         let rows = weights.values.chunks(maker.model.sizes.hidden).zip(&biases.values);
         let bound = |(row, bias): (&[i64], &i64)| {
-            let products = row.iter().map(|weight| weight.abs() << 15).sum::<i64>() << (15 - weights.bits);
-            rounded_shift(i128::from(products + (bias.abs() << (30 - BIAS_BITS))), 14)
+            let weights = row.iter().map(|weight| weight.abs()).sum::<i64>() as f64 / weights.factor;
+            let products = (weights * 30f64.exp2()).ceil() as i128;
+            rounded_shift(products + i128::from(bias.abs() << (30 - BIAS_BITS)), 14)
         };
         rows.map(bound).max()
     }
@@ -190,16 +191,18 @@ impl Fixed {
             return self.add_coupled_recurrence(maker);
         }
         let mut format = |name: &'static str, scale| {
-            let (format, integers) = maker.largest_format(name, 15, |bits| maker.weights(name, scale, bits).filter(Integers::fit))?;
+            let (format, integers) = maker.largest_format(name, maker.finest(), |format| {
+                maker.weights(name, scale, format).filter(Integers::fit)
+            })?;
             self.add(name, Some(integers));
-            Ok(format)
+            Ok(u16::from(format))
         };
         let weight = format("recurrent.weight", 1.0)?;
         let alpha = match maker.has("recurrent.alpha") {
             true => format("recurrent.alpha", maker.model.clip)?,
             false => 0,
         };
-        self.formats.recurrent = weight | alpha << 4;
+        self.formats.recurrent = weight | alpha << 8;
         Ok(())
     }
 
@@ -219,7 +222,7 @@ impl Fixed {
             let fits = rows.into_iter().all(|(post, row)| maker.blocks_fit(row, |pre| alpha(post, pre)));
             (fits && weights.fit() && alphas.as_ref().is_none_or(Integers::fit)).then_some((weights, alphas))
         })?;
-        self.formats.recurrent = format;
+        self.formats.recurrent = format.into();
         self.add("recurrent.weight", Some(weights));
         self.add("recurrent.alpha", alphas);
         Ok(())
@@ -230,7 +233,9 @@ impl Fixed {
         let scale = 1.0 / maker.model.clip;
         if maker.has("modulator.fan_out.weight") {
             let (format, weights) = maker.largest_format("modulator.fan_out.weight", 14, |bits| {
-                maker.weights("modulator.fan_out.weight", scale, bits).filter(Integers::fit)
+                maker
+                    .integers("modulator.fan_out.weight", scale, bits, maker.numeric.weight_bytes())
+                    .filter(Integers::fit)
             })?;
             self.formats.fan_out = format;
             self.add("modulator.fan_out.weight", Some(weights));
@@ -349,8 +354,21 @@ impl Maker<'_> {
         })
     }
 
-    fn weights(&self, name: &str, scale: f64, bits: u8) -> Option<Integers> {
-        self.integers(name, scale, bits, self.numeric.weight_bytes())
+    /// Weights whose format is in whole bits, or in quarters.
+    fn weights(&self, name: &str, scale: f64, format: u8) -> Option<Integers> {
+        let steps = self.steps();
+        let fraction = (f64::from(format % steps) / f64::from(steps)).exp2();
+        self.integers(name, scale * fraction, format / steps, self.numeric.weight_bytes())
+    }
+
+    /// Formats of weights per bit.
+    fn steps(&self) -> u8 {
+        if self.numeric == Numeric::Q7 { 4 } else { 1 }
+    }
+
+    /// The largest format of weights.
+    fn finest(&self) -> u8 {
+        16 * self.steps() - 1
     }
 
     fn rates(&self, name: &str, scale: f64, bits: u8) -> Option<Integers> {

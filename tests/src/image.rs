@@ -79,8 +79,8 @@ fn fixed_header(parameters: &Parameters, numeric: Numeric, input_range: f32) -> 
     let input_scale = input_range.log2().ceil() as i8;
     let weight = |numbers: &[f64], most| largest_fit(numbers, most, numeric.weight_bytes());
     let format = |numbers: &[f64], columns| match numeric {
-        Numeric::Q7 => weight(numbers, 15),
-        _ => largest_bounded(numbers, columns, weight(numbers, 15)),
+        Numeric::Q7 => largest_quarters(numbers),
+        _ => largest_bounded(numbers, columns, weight(numbers, 15)).into(),
     };
     let head = |weight: &[f32]| format(&reals(weight, 1.0), base.hidden);
     let recurrent = reals(&parameters.recurrent_weight, 1.0);
@@ -91,15 +91,21 @@ fn fixed_header(parameters: &Parameters, numeric: Numeric, input_range: f32) -> 
             .collect();
         largest_bounded(&plastic, base.hidden, fits)
     };
-    let alpha = |present: bool| if present { weight(&reals(&parameters.alpha, clip), 15) } else { 0 };
+    let alpha = |present: bool| {
+        if present {
+            largest_quarters(&reals(&parameters.alpha, clip))
+        } else {
+            0
+        }
+    };
     Header {
         numeric,
         formats: Formats {
             input_scale,
             input: format(&reals(&parameters.input_weight, 2f64.powi(input_scale.into())), base.inputs),
             recurrent: match numeric {
-                Numeric::Q7 => weight(&recurrent, 15) | alpha(base.rule.is_plastic()) << 4,
-                _ => coupled(),
+                Numeric::Q7 => largest_quarters(&recurrent) | alpha(base.rule.is_plastic()) << 8,
+                _ => coupled().into(),
             },
             gain: largest_fit(&[largest_gain(parameters) / clip], 30, numeric.rate_bytes()),
             fan_out: weight(&reals(&parameters.fan_out_weight, 1.0 / clip), 14),
@@ -135,6 +141,20 @@ fn largest_fit(numbers: &[f64], most: u8, width: usize) -> u8 {
             .all(|number| (number * 2f64.powi((*format).into())).round().abs() <= largest)
     };
     (0..=most).rev().find(fits).expect("every number fits a format")
+}
+
+/// The largest q7 format, in quarters of a bit, at which every number fits 8 bits.
+fn largest_quarters(numbers: &[f64]) -> u16 {
+    let fits = |format: &u16| {
+        let scale = quarters(*format);
+        numbers.iter().all(|number| (number * scale).round().abs() <= 127.0)
+    };
+    (0..64).rev().find(fits).expect("every number fits a format")
+}
+
+/// The scale of a q7 format.
+fn quarters(format: u16) -> f64 {
+    2f64.powf(f64::from(format) / 4.0)
 }
 
 /// The largest format, up to `most`, at which no block's 32-bit sum can overflow, with activities at full scale and
@@ -190,18 +210,22 @@ fn largest_gain(parameters: &Parameters) -> f64 {
 fn unit(header: &Header, section: Section) -> f64 {
     let formats = &header.formats;
     let clip = f64::from(header.clip);
-    let power = |format: u8| 2f64.powi(format.into());
+    let power = |bits: u8| 2f64.powi(bits.into());
+    let weight = |format: u16| match header.numeric {
+        Numeric::Q7 => quarters(format),
+        _ => 2f64.powi(format.into()),
+    };
     match section {
-        Section::InputWeight => power(formats.input) * 2f64.powi(formats.input_scale.into()),
-        Section::RecurrentWeight => power(formats.recurrent & 15),
-        Section::Alpha if header.numeric == Numeric::Q7 => power(formats.recurrent >> 4) * clip,
-        Section::Alpha => power(formats.recurrent + 1) * clip,
+        Section::InputWeight => weight(formats.input) * 2f64.powi(formats.input_scale.into()),
+        Section::RecurrentWeight => weight(formats.recurrent & 255),
+        Section::Alpha if header.numeric == Numeric::Q7 => weight(formats.recurrent >> 8) * clip,
+        Section::Alpha => weight(formats.recurrent + 1) * clip,
         Section::Eta if header.rule == Rule::Retroactive => power(15),
         Section::Eta | Section::HebbianEta => power(formats.gain) / clip,
-        Section::ModulatorWeight => power(formats.modulator),
+        Section::ModulatorWeight => weight(formats.modulator),
         Section::FanOutWeight => power(formats.fan_out) / clip,
-        Section::PolicyWeight => power(formats.policy),
-        Section::ValueWeight => power(formats.value),
+        Section::PolicyWeight => weight(formats.policy),
+        Section::ValueWeight => weight(formats.value),
         Section::FanOutBias => power(20) / clip,
         Section::InputBias | Section::ModulatorBias | Section::PolicyBias | Section::ValueBias => power(20),
         Section::Mask | Section::Metadata => 1.0,

@@ -51,7 +51,7 @@ impl Kernel for Q15 {
         u32::from(weight as u16) * 0x1_0001
     }
 
-    fn end(acc: i64, partial: i32, format: u8) -> i64 {
+    fn end(acc: i64, partial: i32, format: u16) -> i64 {
         acc.wrapping_add(i64::from(partial) * i64::from(scale(format)))
     }
 
@@ -91,12 +91,12 @@ impl Kernel for Q15 {
     }
 
     #[cfg(armv7em)]
-    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u8) -> i64 {
+    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u16) -> i64 {
         acc.wrapping_add(armv7em::dot(weight, x, scale(format)))
     }
 
     #[cfg(armv7em)]
-    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u8) -> i64 {
+    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u16) -> i64 {
         acc.wrapping_add(armv7em::plastic_dot(weight, alpha, hebb, x, scale(format)))
     }
 
@@ -149,7 +149,7 @@ pub(super) fn modulation<W: Copy + Into<i64>>(m: &[Q16], fan_out: Option<&[W]>, 
 }
 
 /// What aligns a block's sum with the accumulator.
-fn scale(format: u8) -> i32 {
+fn scale(format: u16) -> i32 {
     1 << 15u32.saturating_sub(format.into())
 }
 

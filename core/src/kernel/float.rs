@@ -40,7 +40,7 @@ macro_rules! float_kernel {
                 weight
             }
 
-            fn end(_: $float, partial: $float, _: u8) -> $float {
+            fn end(_: $float, partial: $float, _: u16) -> $float {
                 partial
             }
 

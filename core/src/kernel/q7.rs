@@ -1,11 +1,12 @@
 //! q7: 8-bit weights, activities and traces, for half the memory of q15. `core/FORMAT.md` gives the format of every number.
 //!
-//! Products of 8-bit numbers are exact in 32 bits, and so are the sums of a block, whatever the image holds: nothing but
+//! Scales come in quarters of a power of two: with few bits, none may be left unused. Products of 8-bit numbers are exact in 32 bits, and so are the sums of a block, whatever the image holds: nothing but
 //! activities and traces is rounded. What is rounded is rounded alike on both sides of zero: at 8 bits ties are common.
 
 use super::Kernel;
 use super::fixed::modulation;
 use crate::image::Header;
+use crate::math::exp2_quarters;
 use crate::rule::Squash;
 use crate::scalar::{Q7, Q15, Q16, saturate8};
 
@@ -66,11 +67,10 @@ impl Kernel for Q7 {
         u32::from(weight as u8) * 0x0101_0101
     }
 
-    fn end(acc: i64, sums: Sums, format: u8) -> i64 {
+    fn end(acc: i64, sums: Sums, format: u16) -> i64 {
         // Products of weights have 7 fractional bits more than these, products of alpha 14.
-        let (weight, alpha) = (u32::from(format & 15), u32::from(format >> 4));
-        let fixed = i64::from(sums.fixed) * i64::from(1i32 << (23 - weight));
-        let plastic = i64::from(sums.plastic) * i64::from(1i32 << (16 - alpha));
+        let fixed = aligned(sums.fixed, format, 7);
+        let plastic = aligned(sums.plastic, format >> 8, 14);
         acc.wrapping_add(fixed).wrapping_add(plastic)
     }
 
@@ -120,6 +120,12 @@ impl Kernel for Q7 {
     fn squash(acc: i64, squash: Squash) -> Q16 {
         Q15::squash(acc, squash)
     }
+}
+
+/// A sum of products with `format / 4 + more` fractional bits, with those of an accumulator.
+fn aligned(sum: i32, format: u16, more: u32) -> i64 {
+    let format = u32::from(format & 63);
+    (i64::from(sum) * i64::from(exp2_quarters(format))) >> (format / 4 + more)
 }
 
 /// A number of a lane; the first has the lowest address.
