@@ -18,7 +18,8 @@ pub const MAX_UNITS: u32 = 4096;
 /// Largest number of modulators.
 pub const MAX_MODULATORS: u32 = 256;
 
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+/// The checksum of images and snapshots.
+pub(crate) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// The CRC-32 (ISO-HDLC, the one of zip and PNG) of an image: over every word after the fourth.
 ///
@@ -47,7 +48,7 @@ pub enum Numeric {
 }
 
 impl Numeric {
-    const fn from_code(code: u32) -> Option<Self> {
+    pub(crate) const fn from_code(code: u32) -> Option<Self> {
         match code {
             0 => Some(Numeric::F32),
             1 => Some(Numeric::Q15),
@@ -116,6 +117,8 @@ pub struct Formats {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Header {
+    /// CRC-32 of the image: what snapshots know their model by.
+    pub checksum: u32,
     /// The arithmetic.
     pub numeric: Numeric,
     /// The learning rule.
@@ -365,6 +368,7 @@ impl Header {
     const fn fields(head: &[u32; HEADER_WORDS]) -> Result<Header, LoadError> {
         let modulated = head[11] != 0;
         let header = Header {
+            checksum: head[3],
             numeric: known!(Numeric::from_code(head[4]), "numeric", head[4]),
             rule: known!(Rule::from_code(head[6]), "rule", head[6]),
             squash: known!(Squash::from_code(head[7]), "modulator function", head[7]),

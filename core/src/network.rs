@@ -311,6 +311,13 @@ impl Header {
             + if self.rule.is_plastic() { trace.div_ceil(8) } else { 0 }
             + if self.rule.has_eligibility() { trace.div_ceil(8) } else { 0 }
     }
+
+    /// Bytes of what a snapshot keeps of that memory: activity, m, logits and traces.
+    pub(crate) const fn life_bytes(&self, scalar: usize, output: usize) -> usize {
+        let columns = self.numeric.stride(self.hidden);
+        let traces = self.rule.is_plastic() as usize + self.rule.has_eligibility() as usize;
+        columns * scalar * (1 + traces * self.hidden) + (self.modulators + self.outputs) * output
+    }
 }
 
 /// One lifetime's state, carved out of a memory.
@@ -702,6 +709,21 @@ impl<'m, N: Source> Living<'m, N> {
     /// How many inputs in real units have been clamped since birth.
     pub fn saturated_inputs(&self) -> u32 {
         self.state.saturated
+    }
+
+    /// Visits what a snapshot keeps, as bytes to be read or replaced, with the pending change carried out.
+    pub(crate) fn visit_life<E>(&mut self, mut visit: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        self.state.flush(self.source);
+        let state = &mut self.state;
+        visit(bytemuck::must_cast_slice_mut(state.latest))?;
+        visit(bytemuck::must_cast_slice_mut(state.m))?;
+        visit(bytemuck::must_cast_slice_mut(state.logits))?;
+        visit(bytemuck::must_cast_slice_mut(state.hebb))?;
+        visit(bytemuck::must_cast_slice_mut(state.eligibility))
+    }
+
+    pub(crate) fn set_saturated_inputs(&mut self, count: u32) {
+        self.state.saturated = count;
     }
 
     /// Shows every Hebbian trace and then every eligibility trace, row by row, with the pending change carried out.

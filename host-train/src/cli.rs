@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::files::FileError;
 use crate::interrupt::{self, Interrupted};
-use crate::{bench, device, eval, export, import, model, plot, replay, size, train_command};
+use crate::{bench, device, eval, export, import, model, plot, replay, size, snapshot_command, train_command};
 
 /// Exit code: the command ran, and what it was to show did not hold, or the machine refused something.
 pub const EXIT_FAILED: u8 = 1;
@@ -77,6 +77,9 @@ pub enum Command {
     Setup(device::setup::SetupCommand),
     /// Predict flash, memory and stack on a board, without building.
     Size(size::SizeCommand),
+    /// Look at what a lifetime has learned, and carry it from one board to another.
+    #[command(subcommand)]
+    Snapshot(snapshot_command::SnapshotCommand),
     /// Meta-train a network: find out how it should learn.
     Train(train_command::TrainCommand),
     /// Run the whole test suite, emulated boards included.
@@ -97,6 +100,7 @@ impl Command {
             Self::Replay(command) => command.run(console),
             Self::Setup(command) => command.run(console),
             Self::Size(command) => command.run(console),
+            Self::Snapshot(command) => command.run(console),
             Self::Train(command) => command.run(console),
             Self::Verify(command) => command.run(console),
         }

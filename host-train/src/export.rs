@@ -129,6 +129,7 @@ pub fn fixed_image(model: &Model, numeric: Numeric, path: &Path, input_range: f3
     let metadata = metadata_text(model);
     let fixed = Fixed::new(model, numeric, scale, path)?;
     let header = Header {
+        checksum: 0,
         formats: fixed.formats,
         unit_fan_out: fixed.unit_fan_out,
         ..header(model, numeric)
@@ -171,6 +172,7 @@ pub(crate) fn header(model: &Model, numeric: Numeric) -> Header {
         Numeric::Q15 | Numeric::Q7 => 0.0,
     };
     Header {
+        checksum: 0,
         numeric,
         rule: model.rule,
         squash: model.squash,

@@ -28,6 +28,8 @@ pub mod rollout;
 pub mod run;
 pub mod runnable;
 pub mod size;
+pub mod snapshot_command;
+pub mod snapshot_file;
 pub mod task;
 pub mod train;
 pub mod train_command;

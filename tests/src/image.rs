@@ -52,6 +52,7 @@ fn fixed_words(parameters: &Parameters, numeric: Numeric, input_range: f32) -> V
 pub fn header(parameters: &Parameters) -> Header {
     let shape = parameters.shape.normalised();
     Header {
+        checksum: 0,
         numeric: Numeric::F32,
         rule: shape.rule,
         squash: shape.squash,
