@@ -9,6 +9,8 @@
 mod armv7em;
 mod fixed;
 mod float;
+#[cfg(all(armv7em, target_abi = "eabihf"))]
+mod vfp;
 
 use crate::image::Header;
 use crate::rule::Squash;
