@@ -2,7 +2,7 @@
 
 use super::Kernel;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
-use super::{Increment, learn_each, vfp};
+use super::{Increment, learn_each, row_dot, static_dot, vfp};
 use crate::image::Header;
 use crate::rule::Squash;
 use core::convert::identity;
@@ -114,6 +114,16 @@ float_kernel!(
     identity,
     identity,
     crate::math::tanh_f32,
+    #[cfg(all(armv7em, target_abi = "eabihf"))]
+    fn dot(acc: f32, weight: &[f32], x: &[f32], format: u8) -> f32 {
+        let (acc, [weight, x]) = vfp::dot(acc, weight, x);
+        static_dot::<f32>(acc, weight, x, format)
+    },
+    #[cfg(all(armv7em, target_abi = "eabihf"))]
+    fn plastic_dot(acc: f32, weight: &[f32], alpha: &[f32], hebb: &[f32], x: &[f32], format: u8) -> f32 {
+        let (acc, [weight, alpha, hebb, x]) = vfp::plastic_dot(acc, [weight, alpha, hebb, x]);
+        row_dot::<f32>(acc, weight, alpha, hebb, x, format)
+    },
     #[cfg(all(armv7em, target_abi = "eabihf"))]
     fn learn(hebb: &mut [f32], eligibility: &mut [f32], increment: Increment<'_, f32>, pre: &[f32], header: &Header) {
         let (hebb, pre) = match increment {
