@@ -10,6 +10,8 @@ mod armv7em;
 mod fixed;
 mod float;
 mod q7;
+#[cfg(all(armv7em, target_abi = "eabihf"))]
+mod vfp;
 
 use crate::image::Header;
 use crate::rule::Squash;
