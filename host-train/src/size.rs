@@ -251,7 +251,12 @@ impl Program {
     fn of(header: &Header, board: &Board) -> Result<Self> {
         let numeric = format!("{:?}", header.numeric).to_lowercase();
         let key = [board.target, binary_of(board), &numeric, rule_word(header.rule)];
-        let found = Table::measured()?.program.into_iter().find(|program| program.key() == key);
+        let of_target = |program: &Self| (program.target.as_str(), &*program.numeric, &*program.rule) == (key[0], key[2], key[3]);
+        let mut programs = Table::measured()?.program;
+        programs.retain(of_target);
+        // A board whose own program has not been measured counts as the emulated one of its target.
+        let own = programs.iter().position(|program| program.key() == key).unwrap_or(0);
+        let found = programs.into_iter().nth(own);
         found.with_context(|| {
             let command = "cargo run -p backpropamine-train --example calibrate_size";
             format!("{}: {} has not been measured; run `{command}`", board.name, key.join(" "))
