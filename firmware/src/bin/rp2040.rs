@@ -9,7 +9,6 @@
 use backpropamine::task::cue::{Config, Cue};
 use cortex_m_rt::entry;
 use firmware::taught::{Taught, teach};
-use rand_core::RngCore;
 use rp2040_hal::clocks::init_clocks_and_plls;
 use rp2040_hal::gpio::Pins;
 use rp2040_hal::rosc::RingOscillator;
@@ -51,8 +50,10 @@ fn main() -> ! {
     let truth = pins.gpio15.into_push_pull_output();
     let button = pins.gpio14.into_pull_up_input();
     // The jitter of the ring oscillator is the chip's only source of chance.
-    let mut seeds = RingOscillator::new(board.ROSC).initialize();
+    let chance = RingOscillator::new(board.ROSC).initialize();
     let mut task = Taught::new(cue, answer, truth, button, timer);
     let mut agent = image::Agent::new(MEMORY);
-    teach(&mut task, &mut agent, || seeds.next_u64())
+    teach(&mut task, &mut agent, || {
+        (0..64).fold(0, |seed, _| (seed << 1) | u64::from(chance.get_random_bit()))
+    })
 }
