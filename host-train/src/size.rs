@@ -265,15 +265,23 @@ impl Program {
         let numeric = format!("{:?}", header.numeric).to_lowercase();
         let key = [board.target, binary_of(board), &numeric, rule_word(header.rule)];
         let programs = Table::measured()?.program;
-        let find = |key: [&str; 4]| programs.iter().find(|program| program.key() == key).cloned();
+        // A board whose own program has not been measured counts as the emulated one of its target.
+        let find = |numeric: &str| {
+            let mut of_target = programs.iter().filter(|program| {
+                let [target, _, found, rule] = program.key();
+                [target, found, rule] == [key[0], numeric, key[3]]
+            });
+            let own = of_target.clone().find(|program| program.key()[1] == key[1]);
+            own.or_else(|| of_target.next()).cloned()
+        };
         // Until somebody measures q7's programs they are taken to be as large as q15's with more stack, and said to be estimated.
         let nearest = || {
-            find([key[0], key[1], "q15", key[3]]).map(|program| Program {
+            find("q15").map(|program| Program {
                 stack: program.stack + UNMEASURED_STACK,
                 ..program
             })
         };
-        let found = find(key).or_else(|| (header.numeric == Numeric::Q7).then(nearest).flatten());
+        let found = find(&numeric).or_else(|| (header.numeric == Numeric::Q7).then(nearest).flatten());
         found.with_context(|| {
             let command = "cargo run -p backpropamine-train --example calibrate_size";
             format!("{}: {} has not been measured; run `{command}`", board.name, key.join(" "))

@@ -21,6 +21,7 @@ use backpropamine_train::device::toolchain::{Source, Toolchain};
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::rollout::Single;
 use backpropamine_train::runnable::{Choice, Runnable};
+use backpropamine_train::size::linked_sections;
 use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
 use clap::ValueEnum;
@@ -246,12 +247,16 @@ fn a_run_that_takes_too_long_is_ended() {
     assert!(error.contains("did not end within 2 s"), "{error}");
 }
 
-/// No such board is here, so this is all that can be shown of it; `firmware/src/button.rs` has tests of its logic.
+/// No such board is here, so this is all that can be shown of them; `firmware/src/taught.rs` has tests of their logic.
 #[test]
-fn the_real_boards_firmware_builds() {
-    let recipe = Recipe {
-        features: Some("nrf52840"),
-        ..Recipe::new("nrf52840", board("nrf52840"))
-    };
-    FIRMWARE.build(&recipe).unwrap();
+fn the_real_boards_firmware_builds_and_fits() {
+    for name in ["nrf52840", "stm32f4", "rp2040"] {
+        let board = board(name);
+        let recipe = Recipe {
+            features: Some(name),
+            ..Recipe::new(name, board)
+        };
+        let (flash, ram) = linked_sections(&FIRMWARE.build(&recipe).unwrap().bytes).unwrap();
+        assert!(flash < board.flash as usize && ram < board.ram as usize, "{name}: {flash}, {ram}");
+    }
 }
