@@ -18,7 +18,6 @@ mod fixed;
 pub mod image_file;
 pub mod import;
 pub mod interrupt;
-pub mod layer;
 pub mod model;
 pub mod optim;
 pub mod plot;
