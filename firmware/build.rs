@@ -23,12 +23,14 @@ fn main() {
 
 /// Copies `boards/BOARD.x` to where the linker looks for `memory.x`.
 fn memory(out: &Path) {
-    let default = match env::var("TARGET").expect("cargo sets TARGET").as_str() {
+    let chosen = ["nrf52840", "rp2040", "stm32f4"]
+        .into_iter()
+        .find(|board| env::var_os(format!("CARGO_FEATURE_{}", board.to_uppercase())).is_some());
+    let default = chosen.unwrap_or_else(|| match env::var("TARGET").expect("cargo sets TARGET").as_str() {
         "thumbv6m-none-eabi" => "microbit",
         "thumbv8m.main-none-eabihf" => "mps2-an505",
-        _ if env::var_os("CARGO_FEATURE_NRF52840").is_some() => "nrf52840",
         _ => "mps2",
-    };
+    });
     let layout = format!("boards/{}.x", variable("BPAM_BOARD", default));
     println!("cargo:rerun-if-changed={layout}");
     fs::copy(&layout, out.join("memory.x")).unwrap_or_else(|error| panic!("BPAM_BOARD: {layout}: {error}"));
@@ -46,6 +48,7 @@ fn image(out: &Path, name: &str, default: &str) -> (PathBuf, usize) {
     // The whole image is checked by `embed!`; the fifth word only decides which type that is asked for.
     let scalar = match bytes.get(16..20) {
         Some([1, 0, 0, 0]) => "Q15",
+        Some([2, 0, 0, 0]) => "Q7",
         _ => "f32",
     };
     let source = format!("backpropamine::embed!(pub image: {scalar} = {path:?});\n");

@@ -9,7 +9,7 @@ use crate::rule::{Clip, Granularity, Rule, Squash};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BPAM");
 /// The version of the format that this crate writes and reads.
 pub const VERSION: u32 = 1;
-/// Columns of a fixed-point row that share one 32-bit sum: the exporter proves its bounds with it.
+/// Columns of a q15 row that share one 32-bit sum: the exporter proves its bounds with it.
 pub const BLOCK: usize = 32;
 /// Length of the header in words.
 pub const HEADER_WORDS: usize = 32;
@@ -18,7 +18,8 @@ pub const MAX_UNITS: u32 = 4096;
 /// Largest number of modulators.
 pub const MAX_MODULATORS: u32 = 256;
 
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+/// The checksum of images and snapshots.
+pub(crate) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// The CRC-32 (ISO-HDLC, the one of zip and PNG) of an image: over every word after the fourth.
 ///
@@ -42,13 +43,16 @@ pub enum Numeric {
     F32 = 0,
     /// 16-bit fixed point with a power-of-two scale per tensor.
     Q15 = 1,
+    /// 8-bit fixed point with a power-of-two scale per tensor; rates in 16 bits.
+    Q7 = 2,
 }
 
 impl Numeric {
-    const fn from_code(code: u32) -> Option<Self> {
+    pub(crate) const fn from_code(code: u32) -> Option<Self> {
         match code {
             0 => Some(Numeric::F32),
             1 => Some(Numeric::Q15),
+            2 => Some(Numeric::Q7),
             _ => None,
         }
     }
@@ -58,6 +62,15 @@ impl Numeric {
         match self {
             Numeric::F32 => 4,
             Numeric::Q15 => 2,
+            Numeric::Q7 => 1,
+        }
+    }
+
+    /// Bytes of one rate: `recurrent.eta` and `recurrent.hebbian_eta`.
+    pub const fn rate_bytes(self) -> usize {
+        match self {
+            Numeric::F32 => 4,
+            Numeric::Q15 | Numeric::Q7 => 2,
         }
     }
 
@@ -66,30 +79,34 @@ impl Numeric {
         match self {
             Numeric::F32 => columns,
             Numeric::Q15 => columns.next_multiple_of(2),
+            Numeric::Q7 => columns.next_multiple_of(4),
         }
     }
 }
 
 /// Fractional bits of the tensors of a fixed-point image; all zero in f32. `core/FORMAT.md` says how each is used.
+///
+/// In q7 the formats of 16 bits count quarters of a bit, 0 to 63: a weight's scale is `2^(format / 4)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Formats {
-    /// The inputs' power of two: an input `x` is `raw · 2^(input_scale - 15)`.
+    /// The inputs' power of two: an input `x` is `raw · 2^(input_scale - 15)`; in q7, `raw · 2^(input_scale - 7)`.
     pub input_scale: i8,
     /// Fractional bits of `input.weight` (with the input scale folded in), 0 to 15.
-    pub input: u8,
-    /// Fractional bits of `recurrent.weight`, 0 to 15; alpha has one more.
-    pub recurrent: u8,
+    pub input: u16,
+    /// Fractional bits of `recurrent.weight`, 0 to 15; alpha has one more. In q7 that is the lower byte, and alpha's
+    /// own format the upper one.
+    pub recurrent: u16,
     /// Fractional bits of the gain of an increment of H (eta or M, divided by the clip limit), 0 to 30.
     pub gain: u8,
     /// Fractional bits of the modulator's fan-out divided by the clip limit, 0 to 14.
     pub fan_out: u8,
     /// Fractional bits of `modulator.weight`, 0 to 15.
-    pub modulator: u8,
+    pub modulator: u16,
     /// Fractional bits of `policy.weight`, 0 to 15.
-    pub policy: u8,
+    pub policy: u16,
     /// Fractional bits of `value.weight`, 0 to 15.
-    pub value: u8,
+    pub value: u16,
 }
 
 /// Everything an image says about itself.
@@ -100,6 +117,8 @@ pub struct Formats {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Header {
+    /// CRC-32 of the image: what snapshots know their model by.
+    pub checksum: u32,
     /// The arithmetic.
     pub numeric: Numeric,
     /// The learning rule.
@@ -351,6 +370,7 @@ impl Header {
     const fn fields(head: &[u32; HEADER_WORDS]) -> Result<Header, LoadError> {
         let modulated = head[11] != 0;
         let header = Header {
+            checksum: head[3],
             numeric: known!(Numeric::from_code(head[4]), "numeric", head[4]),
             rule: known!(Rule::from_code(head[6]), "rule", head[6]),
             squash: known!(Squash::from_code(head[7]), "modulator function", head[7]),
@@ -491,6 +511,8 @@ impl Header {
     }
 
     const fn parse_formats(head: &[u32; HEADER_WORDS]) -> Result<Formats, LoadError> {
+        // q7 has finer formats, and one of alpha.
+        let (most, most_of_alpha) = if head[4] == Numeric::Q7 as u32 { (63, 63) } else { (15, 0) };
         let scale = head[18] as i32;
         check!(
             -15 <= scale && scale <= 15,
@@ -500,14 +522,14 @@ impl Header {
             }
         );
         check!(
-            head[19] <= 15,
+            head[19] <= most,
             LoadError::Field {
                 field: "input format",
                 found: head[19]
             }
         );
         check!(
-            head[20] <= 15,
+            head[20] & 255 <= most && head[20] >> 8 <= most_of_alpha,
             LoadError::Field {
                 field: "recurrent format",
                 found: head[20]
@@ -528,21 +550,21 @@ impl Header {
             }
         );
         check!(
-            head[23] <= 15,
+            head[23] <= most,
             LoadError::Field {
                 field: "modulator format",
                 found: head[23]
             }
         );
         check!(
-            head[24] <= 15,
+            head[24] <= most,
             LoadError::Field {
                 field: "policy format",
                 found: head[24]
             }
         );
         check!(
-            head[25] <= 15,
+            head[25] <= most,
             LoadError::Field {
                 field: "value format",
                 found: head[25]
@@ -550,13 +572,13 @@ impl Header {
         );
         Ok(Formats {
             input_scale: scale as i8,
-            input: head[19] as u8,
-            recurrent: head[20] as u8,
+            input: head[19] as u16,
+            recurrent: head[20] as u16,
             gain: head[21] as u8,
             fan_out: head[22] as u8,
-            modulator: head[23] as u8,
-            policy: head[24] as u8,
-            value: head[25] as u8,
+            modulator: head[23] as u16,
+            policy: head[24] as u16,
+            value: head[25] as u16,
         })
     }
 
@@ -626,6 +648,7 @@ impl Header {
             | Section::FanOutBias
             | Section::PolicyBias
             | Section::ValueBias => rows * columns * 4,
+            Section::Eta | Section::HebbianEta => rows * self.numeric.stride(columns) * self.numeric.rate_bytes(),
             _ => rows * self.numeric.stride(columns) * self.numeric.weight_bytes(),
         };
         bytes.div_ceil(4)

@@ -1,7 +1,7 @@
 //! The hot loops: one row of a matrix at a time. A row's traces first learn from the last step, then take part in this one.
 //!
 //! The loops are written once, over the elementary operations of a [`Kernel`]. They go through a row in ascending order,
-//! in blocks of [`LANES`] lanes (a fixed-point lane is two columns, and a block has a 32-bit sum of its own), without fused multiply-add.
+//! in blocks of [`LANES`] lanes (a fixed-point lane is the columns of one word, and a block has a 32-bit sum of its own), without fused multiply-add.
 //! A kernel for a particular processor may work on several rows at once but must give these bits. Lengths are those of
 //! the shortest slice, so nothing here can panic.
 
@@ -9,6 +9,9 @@
 mod armv7em;
 mod fixed;
 mod float;
+mod q7;
+#[cfg(all(armv7em, target_abi = "eabihf"))]
+mod vfp;
 
 use crate::image::Header;
 use crate::rule::{Clip, Squash};
@@ -18,6 +21,8 @@ use bytemuck::{Pod, Zeroable};
 pub trait Kernel: Pod {
     /// Weights as stored in the image.
     type Weight: Pod;
+    /// `eta` and `hebbian_eta` as stored in the image.
+    type Rate: Pod;
     /// What is loaded at once: the weights of one lane.
     type Weights: Pod;
     /// The activities or traces of one lane.
@@ -52,7 +57,7 @@ pub trait Kernel: Pod {
     /// A lane that holds one weight everywhere.
     fn splat(weight: Self::Weight) -> Self::Weights;
     /// Ends a block whose weights have `format` fractional bits.
-    fn end(acc: Self::Accumulator, partial: Self::Partial, format: u8) -> Self::Accumulator;
+    fn end(acc: Self::Accumulator, partial: Self::Partial, format: u16) -> Self::Accumulator;
 
     /// The bounds of this image's traces.
     fn bounds(header: &Header) -> Self::Bounds;
@@ -65,9 +70,9 @@ pub trait Kernel: Pod {
     /// `clip(hebb + (rate·post)·(pre - post·hebb))`.
     fn oja(hebb: Self, rate: Self::Gain, post: Self, pre: Self, bounds: Self::Bounds) -> Self;
     /// `(1-eta)·eligibility + (eta·post)·pre`.
-    fn drift(eligibility: Self, eta: Self::Weight, post: Self, pre: Self) -> Self;
+    fn drift(eligibility: Self, eta: Self::Rate, post: Self, pre: Self) -> Self;
     /// The gain that is a stored eta of Hebbian.
-    fn rate(eta: Self::Weight) -> Self::Gain;
+    fn rate(eta: Self::Rate) -> Self::Gain;
     /// `gain·post`.
     fn times(gain: Self::Gain, post: Self) -> Self::Gain;
     /// Whether increments with this gain change nothing.
@@ -76,7 +81,7 @@ pub trait Kernel: Pod {
     fn modulation(m: &[Self::Output], fan_out: Option<&[Self::Weight]>, bias: Option<&Self::Bias>, header: &Header) -> Self::Gain;
 
     /// [`dot`]. This and the next two are for kernels of a particular processor.
-    fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u8) -> Self::Accumulator {
+    fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u16) -> Self::Accumulator {
         static_dot::<Self>(acc, lanes(weight), lanes(x), format)
     }
     /// [`plastic_dot`] with an alpha per connection.
@@ -86,7 +91,7 @@ pub trait Kernel: Pod {
         alpha: &[Self::Weight],
         hebb: &[Self],
         x: &[Self],
-        format: u8,
+        format: u16,
     ) -> Self::Accumulator {
         row_dot::<Self>(acc, lanes(weight), lanes(alpha), lanes(hebb), lanes(x), format)
     }
@@ -132,7 +137,7 @@ pub enum Increment<'a, S: Kernel> {
     /// `H ← clip(H + (eta·post)·pre)`, or as Decay and Oja have it: Hebbian with an eta per connection.
     Rates {
         /// The row of eta.
-        eta: &'a [S::Weight],
+        eta: &'a [S::Rate],
         /// Postsynaptic activity.
         post: S,
     },
@@ -148,7 +153,7 @@ pub enum Increment<'a, S: Kernel> {
         /// The modulator at this neuron.
         modulator: S::Gain,
         /// The trace rate.
-        eta: Coefficient<'a, S::Weight>,
+        eta: Coefficient<'a, S::Rate>,
         /// Postsynaptic activity.
         post: S,
     },
@@ -157,7 +162,7 @@ pub enum Increment<'a, S: Kernel> {
 impl<'a, S: Kernel> Increment<'a, S> {
     /// The increment of one connection alone.
     pub fn column(self, pre: usize) -> Self {
-        let one = |row: &'a [S::Weight]| row.get(pre..=pre).unwrap_or_default();
+        let one = |row: &'a [S::Rate]| row.get(pre..=pre).unwrap_or_default();
         match self {
             Increment::Rates { eta, post } => Increment::Rates { eta: one(eta), post },
             Increment::Retroactive {
@@ -246,7 +251,7 @@ fn learn_shaped<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Inc
 /// Lanes of a block.
 const LANES: usize = 16;
 
-/// A row in lanes. It is never cut short: rows of an image and of a memory begin on a word and have an even length
+/// A row in lanes. It is never cut short: rows of an image and of a memory begin on a word and end on one
 /// ([`Numeric::stride`](crate::image::Numeric::stride)).
 fn lanes<T: Pod, L: Pod>(row: &[T]) -> &[L] {
     let lanes = bytemuck::try_cast_slice(row);
@@ -256,12 +261,12 @@ fn lanes<T: Pod, L: Pod>(row: &[T]) -> &[L] {
 
 /// `acc + Σ weight·x`; `format` is the weights' number of fractional bits.
 #[inline(always)]
-pub fn dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weight], x: &[S], format: u8) -> S::Accumulator {
+pub fn dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weight], x: &[S], format: u16) -> S::Accumulator {
     S::dot(acc, weight, x, format)
 }
 
 /// [`dot`] by elementary operations.
-fn static_dot<S: Kernel>(mut acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u8) -> S::Accumulator {
+fn static_dot<S: Kernel>(mut acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u16) -> S::Accumulator {
     let sum = |acc, weight: &[S::Weights], x: &[S::Values]| {
         let partial = weight
             .iter()
@@ -285,7 +290,7 @@ pub fn plastic_dot<S: Kernel>(
     alpha: Coefficient<'_, S::Weight>,
     hebb: &[S],
     x: &[S],
-    format: u8,
+    format: u16,
 ) -> S::Accumulator {
     match alpha {
         Coefficient::Uniform(alpha) => uniform_dot::<S>(acc, lanes(weight), S::splat(alpha), lanes(hebb), lanes(x), format),
@@ -300,7 +305,7 @@ fn uniform_dot<S: Kernel>(
     alpha: S::Weights,
     hebb: &[S::Values],
     x: &[S::Values],
-    format: u8,
+    format: u16,
 ) -> S::Accumulator {
     let sum = |acc, weight: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
         let mut partial = S::begin(acc);
@@ -325,7 +330,7 @@ fn row_dot<S: Kernel>(
     alpha: &[S::Weights],
     hebb: &[S::Values],
     x: &[S::Values],
-    format: u8,
+    format: u16,
 ) -> S::Accumulator {
     let sum = |acc, weight: &[S::Weights], alpha: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
         let mut partial = S::begin(acc);

@@ -24,4 +24,5 @@ pub mod policy;
 pub mod rng;
 pub mod rule;
 pub mod scalar;
+pub mod snapshot;
 pub mod task;

@@ -100,6 +100,12 @@ pub fn exp_neg_q16(distance: u32) -> u32 {
     low.saturating_sub(drop as u32) >> whole
 }
 
+/// `2^(-quarters/4)` in Q30 of what is left of `quarters` beyond whole fours: the fine part of a q7 scale.
+pub(crate) fn exp2_quarters(quarters: u32) -> u32 {
+    let index = (quarters % 4) as usize * (EXP_INTERVALS / 4);
+    EXP_TABLE.get(index).copied().unwrap_or(0)
+}
+
 /// `tanh(i / 64)` in Q15, nearest, at most 32767; made by the compiler, so no pasted numbers.
 const fn tanh_table() -> [i16; 8 * TANH_PER_UNIT + 1] {
     let mut table = [0; 8 * TANH_PER_UNIT + 1];

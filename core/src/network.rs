@@ -18,11 +18,11 @@ use crate::image::{Header, LoadError, Section};
 use crate::kernel::{self, Coefficient, Increment, Kernel};
 use crate::rule::{Granularity, Rule};
 use crate::scalar::Scalar;
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 /// A checked view of an image: the meta-learned numbers, shared by any number of agents.
 ///
-/// `S` is the arithmetic: `f32` or `f64` for an f32 image, [`Q15`](crate::scalar::Q15) for a q15 image.
+/// `S` is the arithmetic: `f32` or `f64` for an f32 image, [`Q15`](crate::scalar::Q15) for a q15 image, [`Q7`](crate::scalar::Q7) for a q7 image.
 #[derive(Clone, Copy)]
 pub struct Network<'a, S: Scalar> {
     header: Header,
@@ -30,8 +30,8 @@ pub struct Network<'a, S: Scalar> {
     input_bias: &'a [S::Bias],
     recurrent_weight: &'a [S::Weight],
     alpha: &'a [S::Weight],
-    eta: &'a [S::Weight],
-    hebbian_eta: &'a [S::Weight],
+    eta: &'a [S::Rate],
+    hebbian_eta: &'a [S::Rate],
     mask: &'a [u32],
     modulator_weight: &'a [S::Weight],
     modulator_bias: &'a [S::Bias],
@@ -145,8 +145,8 @@ impl<'a, S: Scalar> Network<'a, S> {
     }
 
     /// The coefficient of row `post`.
-    fn coefficient(&self, values: &'a [S::Weight], granularity: Granularity, post: usize) -> Coefficient<'a, S::Weight> {
-        let one = |index| Coefficient::Uniform(values.get(index).copied().unwrap_or(S::Weight::zeroed()));
+    fn coefficient<W: Pod>(&self, values: &'a [W], granularity: Granularity, post: usize) -> Coefficient<'a, W> {
+        let one = |index| Coefficient::Uniform(values.get(index).copied().unwrap_or(W::zeroed()));
         match granularity {
             Granularity::Absent | Granularity::Single => one(0),
             Granularity::PerNeuron => one(post),
@@ -155,7 +155,7 @@ impl<'a, S: Scalar> Network<'a, S> {
     }
 
     /// Row `post` of a matrix with one column per hidden neuron.
-    fn matrix_row(&self, matrix: &'a [S::Weight], post: usize) -> &'a [S::Weight] {
+    fn matrix_row<W>(&self, matrix: &'a [W], post: usize) -> &'a [W] {
         row_of(matrix, self.columns(self.header.hidden), post)
     }
 
@@ -316,6 +316,13 @@ impl Header {
             + (self.outputs * output).div_ceil(8)
             + if self.rule.is_plastic() { trace.div_ceil(8) } else { 0 }
             + if self.rule.has_eligibility() { trace.div_ceil(8) } else { 0 }
+    }
+
+    /// Bytes of what a snapshot keeps of that memory: activity, m, logits and traces.
+    pub(crate) const fn life_bytes(&self, scalar: usize, output: usize) -> usize {
+        let columns = self.numeric.stride(self.hidden);
+        let traces = self.rule.is_plastic() as usize + self.rule.has_eligibility() as usize;
+        columns * scalar * (1 + traces * self.hidden) + (self.modulators + self.outputs) * output
     }
 }
 
@@ -505,7 +512,7 @@ fn heads<S: Scalar>(
     bias: &[S::Bias],
     h: &[S],
     header: &Header,
-    format: u8,
+    format: u16,
     f: impl Fn(S::Accumulator) -> S::Output,
 ) {
     let columns = header.numeric.stride(header.hidden);
@@ -620,7 +627,7 @@ impl<'m, N: Source> Living<'m, N> {
         Ok(Self { source, state })
     }
 
-    /// One step of life with inputs as the network stores them: for q15, fractions of the image's input scale.
+    /// One step of life with inputs as the network stores them: for q15 and q7, fractions of the image's input scale.
     /// Returns the policy logits; the traces learn.
     ///
     /// # Errors
@@ -708,6 +715,21 @@ impl<'m, N: Source> Living<'m, N> {
     /// How many inputs in real units have been clamped since birth.
     pub fn saturated_inputs(&self) -> u32 {
         self.state.saturated
+    }
+
+    /// Visits what a snapshot keeps, as bytes to be read or replaced, with the pending change carried out.
+    pub(crate) fn visit_life<E>(&mut self, mut visit: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        self.state.flush(self.source);
+        let state = &mut self.state;
+        visit(bytemuck::must_cast_slice_mut(state.latest))?;
+        visit(bytemuck::must_cast_slice_mut(state.m))?;
+        visit(bytemuck::must_cast_slice_mut(state.logits))?;
+        visit(bytemuck::must_cast_slice_mut(state.hebb))?;
+        visit(bytemuck::must_cast_slice_mut(state.eligibility))
+    }
+
+    pub(crate) fn set_saturated_inputs(&mut self, count: u32) {
+        self.state.saturated = count;
     }
 
     /// Shows every Hebbian trace and then every eligibility trace, row by row, with the pending change carried out.

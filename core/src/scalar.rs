@@ -1,4 +1,4 @@
-//! The arithmetics a network can run in: `f32`, [`Q15`] fixed point, and `f64` for host tools.
+//! The arithmetics a network can run in: `f32`, [`Q15`] and [`Q7`] fixed point, and `f64` for host tools.
 //!
 //! ```
 //! use backpropamine::scalar::Q15;
@@ -13,35 +13,58 @@ use core::convert::identity;
 
 pub use core::primitive::{f32, f64};
 
-/// A fixed-point number in [-1, 1): 16 bits, 15 of them fractional. Activities, traces and inputs of a q15 network.
-///
-/// Inputs and traces have a scale of their own (the image's input scale, the clip limit); the type holds the raw fraction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[repr(transparent)]
-pub struct Q15(i16);
+/// A fraction in an integer: the type, its largest value as a float's power of two, and how 32 bits saturate to it.
+macro_rules! fraction {
+    ($(#[$doc:meta])* $name:ident($bits:ty), $unit:literal, $saturate:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        #[repr(transparent)]
+        pub struct $name($bits);
 
-impl Q15 {
-    /// The number `bits / 2^15`.
-    pub const fn from_bits(bits: i16) -> Self {
-        Self(bits)
-    }
+        impl $name {
+            #[doc = concat!("The number `bits / ", $unit, "`.")]
+            pub const fn from_bits(bits: $bits) -> Self {
+                Self(bits)
+            }
 
-    /// The raw fraction.
-    pub const fn to_bits(self) -> i16 {
-        self.0
-    }
+            /// The raw fraction.
+            pub const fn to_bits(self) -> $bits {
+                self.0
+            }
 
-    /// The nearest number (ties away from zero), saturated; NaN gives 0.
-    pub const fn from_f32(value: f32) -> Self {
-        Self(saturate16(round_to_i32(value * 32768.0)))
-    }
+            /// The nearest number (ties away from zero), saturated; NaN gives 0.
+            pub const fn from_f32(value: f32) -> Self {
+                Self($saturate(round_to_i32(value * $unit)))
+            }
 
-    /// Exactly the same number.
-    pub const fn to_f32(self) -> f32 {
-        self.0 as f32 * (1.0 / 32768.0)
-    }
+            /// Exactly the same number.
+            pub const fn to_f32(self) -> f32 {
+                self.0 as f32 * (1.0 / $unit)
+            }
+        }
+    };
 }
+
+fraction!(
+    /// A fixed-point number in [-1, 1): 16 bits, 15 of them fractional. Activities, traces and inputs of a q15 network.
+    ///
+    /// Inputs and traces have a scale of their own (the image's input scale, the clip limit); the type holds the raw fraction.
+    Q15(i16), 32768.0, saturate16
+);
+fraction!(
+    /// A fixed-point number in [-1, 1): 8 bits, 7 of them fractional. Activities, traces and inputs of a q7 network, which
+    /// takes half the memory of a q15 one.
+    ///
+    /// Scales are as in [`Q15`].
+    ///
+    /// ```
+    /// use backpropamine::scalar::Q7;
+    /// assert_eq!(Q7::from_f32(0.5).to_bits(), 0x40);
+    /// assert_eq!(Q7::from_f32(1.0).to_bits(), 0x7f); // +1.0 saturates
+    /// ```
+    Q7(i8), 128.0, saturate8
+);
 
 /// A fixed-point number with 16 integer and 16 fractional bits: logits, value and modulator of a q15 network, in real units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
@@ -113,6 +136,16 @@ pub(crate) const fn saturate16(value: i32) -> i16 {
     }
 }
 
+pub(crate) const fn saturate8(value: i32) -> i8 {
+    if value > i8::MAX as i32 {
+        i8::MAX
+    } else if value < i8::MIN as i32 {
+        i8::MIN
+    } else {
+        value as i8
+    }
+}
+
 /// `value / 2^shift` to the nearest (ties up), saturated to 32 bits.
 pub(crate) const fn round_shift(value: i64, shift: u32) -> i32 {
     let rounded = (value + ((1i64 << shift) >> 1)) >> shift;
@@ -125,7 +158,7 @@ pub(crate) const fn round_shift(value: i64, shift: u32) -> i32 {
     }
 }
 
-/// An arithmetic that networks run in. Sealed: `f32`, `f64`, [`Q15`] and, with the feature `micromath`, `FastF32`.
+/// An arithmetic that networks run in. Sealed: `f32`, `f64`, [`Q15`], [`Q7`] and, with the feature `micromath`, `FastF32`.
 ///
 /// The hot loops behind it are in the private `kernel` module; `core/FORMAT.md` defines every rounding.
 pub trait Scalar: Kernel + Pod + PartialOrd + core::fmt::Debug {
@@ -242,41 +275,49 @@ impl Scalar for f64 {
     }
 }
 
-impl Scalar for Q15 {
-    const NUMERIC: Numeric = Numeric::Q15;
-    type Real = f32;
+/// The arithmetics of fixed point differ in the width of their fractions only.
+macro_rules! fixed_scalar {
+    ($scalar:ident, $numeric:path, $fraction:literal, $saturate:path) => {
+        impl Scalar for $scalar {
+            const NUMERIC: Numeric = $numeric;
+            type Real = f32;
 
-    fn to_real(self) -> f32 {
-        self.to_f32()
-    }
+            fn to_real(self) -> f32 {
+                self.to_f32()
+            }
 
-    fn trace_to_real(self, header: &Header) -> f32 {
-        self.to_f32() * header.clip
-    }
+            fn trace_to_real(self, header: &Header) -> f32 {
+                self.to_f32() * header.clip
+            }
 
-    fn output_to_real(output: Q16) -> f32 {
-        output.to_f32()
-    }
+            fn output_to_real(output: Q16) -> f32 {
+                output.to_f32()
+            }
 
-    fn digest_word(self) -> u32 {
-        self.0 as u32
-    }
+            fn digest_word(self) -> u32 {
+                self.0 as u32
+            }
 
-    fn output_digest_word(output: Q16) -> u32 {
-        output.to_bits() as u32
-    }
+            fn output_digest_word(output: Q16) -> u32 {
+                output.to_bits() as u32
+            }
 
-    fn from_input(value: f32, header: &Header) -> (Q15, bool) {
-        let raw = round_to_i32(value * power_of_two(15 - i32::from(header.formats.input_scale)));
-        // Exactly +1.0 of the range is its largest number, not an overflow.
-        let clamped = !(-32768..=32768).contains(&raw) || value.is_nan();
-        (Q15(saturate16(raw)), clamped)
-    }
+            fn from_input(value: f32, header: &Header) -> ($scalar, bool) {
+                let raw = round_to_i32(value * power_of_two($fraction - i32::from(header.formats.input_scale)));
+                // Exactly +1.0 of the range is its largest number, not an overflow.
+                let clamped = !(-(1 << $fraction)..=1 << $fraction).contains(&raw) || value.is_nan();
+                ($scalar($saturate(raw)), clamped)
+            }
 
-    fn sample(logits: &[Q16], draw: u32) -> usize {
-        crate::policy::sample_q16(logits, draw)
-    }
+            fn sample(logits: &[Q16], draw: u32) -> usize {
+                crate::policy::sample_q16(logits, draw)
+            }
+        }
+    };
 }
+
+fixed_scalar!(Q15, Numeric::Q15, 15, saturate16);
+fixed_scalar!(Q7, Numeric::Q7, 7, saturate8);
 
 /// `2^exponent` for -126 <= exponent <= 127, exactly.
 const fn power_of_two(exponent: i32) -> f32 {

@@ -2,7 +2,7 @@
 
 use cortex_m as _; // its critical section, which defmt needs
 use cortex_m_rt::{ExceptionFrame, exception};
-#[cfg(feature = "nrf52840")]
+#[cfg(any(feature = "nrf52840", feature = "rp2040", feature = "stm32f4"))]
 use defmt_rtt as _;
 #[cfg(feature = "semihosting")]
 use defmt_semihosting as _;

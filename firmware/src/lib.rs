@@ -10,6 +10,7 @@ pub mod odd;
 pub mod paint;
 #[cfg(target_os = "none")]
 pub mod report;
+pub mod taught;
 
 #[cfg(target_os = "none")]
 pub use end::exit;

@@ -1,4 +1,4 @@
-//! Random q15 networks of awkward sizes, with numbers and formats that no exporter writes: whatever a kernel does with the ends
+//! Random fixed-point networks of awkward sizes, with numbers and formats that no exporter writes: whatever a kernel does with the ends
 //! of rows and blocks, with wrapping sums and with saturated traces, a device has to give the bits of the host.
 //!
 //! The emulator tests of `host-train` include this file, so that both sides run the same source.
@@ -8,7 +8,7 @@ use backpropamine::image::{Formats, HEADER_WORDS, Header, Numeric, Section, seal
 use backpropamine::network::{Agent, Network};
 use backpropamine::rng::{Lifetime, Rng, Stream};
 use backpropamine::rule::{Clip, Granularity, Rule, Squash};
-use backpropamine::scalar::Q15;
+use backpropamine::scalar::{Q7, Q15, Scalar};
 
 /// Hidden neurons: less than a lane, a group of lanes, a block; exactly that; more.
 const HIDDEN: [usize; 13] = [1, 2, 3, 7, 8, 16, 31, 32, 33, 63, 64, 65, 100];
@@ -24,8 +24,22 @@ pub const IMAGE_WORDS: usize = 3 * LARGEST * LARGEST / 2 + 20 * LARGEST;
 /// Words that every memory fits in: H and E, and room for activities.
 pub const MEMORY_WORDS: usize = 2 * LARGEST * LARGEST / 4 + 10 * LARGEST;
 
-/// Runs every network in the given room and reports `(rule, hidden neurons, digest of all gain formats)`. `None` is a bug.
-pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(u32, usize, u64)) -> Option<()> {
+/// Runs every network in the given room and reports `(arithmetic, rule, hidden neurons, digest of all gain formats)`. `None`
+/// is a bug.
+pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(&'static str, u32, usize, u64)) -> Option<()> {
+    let wide = |bits: u32| Q15::from_bits(bits as i16);
+    let narrow = |bits: u32| Q7::from_bits(bits as i8);
+    digests_in(wide, image, memory, |rule, hidden, digest| report("q15", rule, hidden, digest))?;
+    digests_in(narrow, image, memory, |rule, hidden, digest| report("q7", rule, hidden, digest))
+}
+
+/// In the arithmetic whose numbers `number` makes of random bits.
+fn digests_in<S: Scalar<Real = f32>>(
+    number: fn(u32) -> S,
+    image: &mut [u32],
+    memory: &mut [u64],
+    mut report: impl FnMut(u32, usize, u64),
+) -> Option<()> {
     let mut case = 0;
     for rule in [Rule::NonPlastic, Rule::Hebbian, Rule::Modulated, Rule::Retroactive] {
         for hidden in HIDDEN {
@@ -33,7 +47,14 @@ pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(u32
             for gain in GAINS {
                 case += 1;
                 let draws = Rng::new(case).lifetime(Stream::Init, 0);
-                run(header(rule, hidden, gain, &draws), &draws, image, memory, &mut digest)?;
+                run(
+                    number,
+                    header(S::NUMERIC, rule, hidden, gain, &draws),
+                    &draws,
+                    image,
+                    memory,
+                    &mut digest,
+                )?;
             }
             report(rule as u32, hidden, digest.value());
         }
@@ -42,7 +63,7 @@ pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(u32
 }
 
 /// A network whose coefficients are mostly as numerous as the fastest kernels want them.
-fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
+fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
     let modulated = matches!(rule, Rule::Modulated | Rule::Retroactive);
     let one_of = |index, choices: [Granularity; 4], present| match present {
         true => choices[draws.below(0, index, 4) as usize],
@@ -50,7 +71,8 @@ fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
     };
     let (single, neuron, connection) = (Granularity::Single, Granularity::PerNeuron, Granularity::PerConnection);
     Header {
-        numeric: Numeric::Q15,
+        checksum: 0,
+        numeric,
         rule,
         squash: Squash::Tanh,
         clip_kind: Clip::Hard,
@@ -71,7 +93,11 @@ fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
         fan_out_bias: false,
         value: false,
         formats: Formats {
-            recurrent: draws.below(0, 4, 16) as u8,
+            recurrent: match numeric {
+                // Weights and alpha.
+                Numeric::Q7 => (draws.below(0, 4, 64) | draws.below(0, 6, 64) << 8) as u16,
+                _ => draws.below(0, 4, 16) as u16,
+            },
             input: 15,
             gain,
             fan_out: 13,
@@ -85,28 +111,35 @@ fn header(rule: Rule, hidden: usize, gain: u8, draws: &Lifetime) -> Header {
 }
 
 /// A few steps of one network, every number of which goes into the digest.
-fn run(header: Header, draws: &Lifetime, image: &mut [u32], memory: &mut [u64], digest: &mut Digest) -> Option<()> {
+fn run<S: Scalar<Real = f32>>(
+    number: fn(u32) -> S,
+    header: Header,
+    draws: &Lifetime,
+    image: &mut [u32],
+    memory: &mut [u64],
+    digest: &mut Digest,
+) -> Option<()> {
     let image = image.get_mut(..header.total_words())?;
     fill(&header, draws, image);
-    let network = Network::<Q15>::new(image).ok()?;
+    let network = Network::<S>::new(image).ok()?;
     let mut agent = Agent::new(&network, memory.get_mut(..network.memory_words())?).ok()?;
-    let mut input = [Q15::from_bits(0); 40];
+    let mut input = [number(0); 40];
     for step in 1..=STEPS {
-        for (number, x) in (0..).zip(&mut input) {
-            *x = Q15::from_bits(draws.draw(step, number) as i16);
+        for (index, x) in (0..).zip(&mut input) {
+            *x = number(draws.draw(step, index));
         }
         agent.step(input.get(..header.inputs)?).ok()?;
-        agent.hidden().iter().for_each(|h| digest.word(h.to_bits() as u32));
+        agent.hidden().iter().for_each(|h| digest.word(h.digest_word()));
         agent
             .modulator()
             .iter()
             .chain(agent.policy())
-            .for_each(|x| digest.word(x.to_bits() as u32));
+            .for_each(|x| digest.word(S::output_digest_word(*x)));
         if let Some(hebb) = agent.hebb(header.hidden - 1, header.hidden / 2) {
             digest.word(hebb.to_bits());
         }
     }
-    agent.for_each_trace(|trace| digest.word(trace.to_bits() as u32));
+    agent.for_each_trace(|trace| digest.word(trace.digest_word()));
     Some(())
 }
 

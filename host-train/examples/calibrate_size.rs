@@ -1,8 +1,8 @@
 //! Measures linked programs and their stacks and writes `host-train/src/size.toml`, from which `backpropamine size` predicts.
 //!
 //! Run it in the checkout after a change of core, firmware or compiler:
-//! `cargo run -p backpropamine-train --example calibrate_size` (a quarter of an hour), or with the names of the boards whose
-//! programs have changed.
+//! `cargo run -p backpropamine-train --example calibrate_size` (a quarter of an hour), or with the names of the boards and
+//! arithmetics whose programs have changed.
 //!
 //! The stack is what the firmware's `stack` reports: painted, then looked at, on the emulated board.
 
@@ -16,6 +16,7 @@ use backpropamine_train::model;
 use backpropamine_train::size::{Program, Table, binary_of, build, cue_image, linked_sections, painted_stack};
 
 const BOARDS: [&str; 5] = ["mps2-an386", "mps2-an385", "microbit", "mps2-an505", "nrf52840"];
+const NUMERICS: [&str; 3] = ["f32", "q15", "q7"];
 /// Below 64 neurons the compiler unrolls rows, so that the program grows with them.
 const SIZES: [usize; 11] = [8, 16, 24, 32, 40, 48, 56, 63, 64, 100, 200];
 /// The stack hardly depends on the network's size.
@@ -26,12 +27,17 @@ fn main() -> Result<()> {
     let firmware = Firmware::locate(None, toolchain)?;
     let mut table = Table::measured()?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    for name in BOARDS
-        .iter()
-        .filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == *name))
-    {
-        let board = Board::named(name).context(*name)?;
-        for numeric in ["f32", "q15"] {
+    let chosen = |among: &'static [&'static str]| {
+        let named: Vec<&str> = among
+            .iter()
+            .copied()
+            .filter(|name| wanted.iter().any(|wanted| wanted == name))
+            .collect();
+        if named.is_empty() { among.to_vec() } else { named }
+    };
+    for name in chosen(&BOARDS) {
+        let board = Board::named(name).context(name)?;
+        for numeric in chosen(&NUMERICS) {
             for (_, rule) in model::RULES {
                 let program = measure(&firmware, board, numeric, rule)?;
                 println!(

@@ -5,21 +5,16 @@
 //! loss = mean over steps and episodes of  -log pi(a(t))·A(t) + value_weight·(R(t) - V(t))² + entropy_weight·Σ_a pi_a(t)²
 //! ```
 //! with `A = R - V` held constant, and every episode its own baseline `V`. Actions and rewards are constants; the gradient
-//! runs back through the whole lifetime, traces and modulator included. Candle holds parameters, input projection and heads,
-//! each one product over all steps and episodes; the recurrence is [`RecurrenceOp`].
+//! runs back through the whole lifetime, traces and modulator included. It is written out by hand, layer by layer
+//! ([`Affine`], [`backward`]), as the graph, the element-wise copies and the thread hand-over of automatic differentiation
+//! cost small networks more than the arithmetic; a test holds it against Candle's.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use anyhow::Result;
-use candle_core::{Device, Tensor, Var};
 use serde::Serialize;
 
 use crate::config::TrainingOptions;
-use crate::layer::affine;
 use crate::model::Model;
 use crate::optim::Gradients;
-use crate::recurrence::{Path, RecurrenceOp, TENSORS, Trajectory, Weights};
+use crate::recurrence::{self, Affine, AffineGradient, Path, Trajectory, Weights, backward};
 use crate::rollout::Episode;
 
 /// The parts of the loss, averaged over steps and episodes.
@@ -34,49 +29,66 @@ pub struct Loss {
 }
 
 /// The loss of a batch and its gradients by every parameter of `model`. All episodes have the same number of steps.
-///
-/// # Errors
-/// When Candle refuses an operation.
 pub fn gradients(
     model: &Model,
-    weights: &Arc<Weights<f32>>,
+    weights: &Weights<f32>,
     episodes: Vec<Episode>,
     options: &TrainingOptions,
     path: Path,
-) -> Result<(Loss, Gradients)> {
-    let batch = Batch::new(episodes, model.sizes.inputs)?;
-    let mut variables = BTreeMap::new();
-    for (name, parameter) in &model.parameters {
-        let tensor = Tensor::from_slice(&parameter.values, parameter.shape.as_slice(), &Device::Cpu)?;
-        variables.insert(name.as_str(), Var::from_tensor(&tensor)?);
+) -> (Loss, Gradients) {
+    let batch = Batch::new(episodes, model.sizes.inputs);
+    let [input, policy, value] = ["input", "policy", "value"].map(|name| layer(model, name, path));
+    let hidden = batch.hidden(weights.spec().hidden);
+    let (loss, by_logits, by_value) = batch.loss(&policy.apply_rows(&hidden), &value.apply_rows(&hidden), options);
+    let mut policy = policy.gradient(&hidden, &by_logits, true);
+    let value = value.gradient(&hidden, &by_value, true);
+    let mut by_hidden = std::mem::take(&mut policy.inputs);
+    for (sum, term) in by_hidden.iter_mut().zip(&value.inputs) {
+        *sum += term;
     }
-    let outputs = Outputs::new(&variables, weights, &batch, path)?;
-    let (loss, tangent) = outputs.loss(&batch, options)?;
-    let store = tangent.backward()?;
+    let recurrent = backward(weights, &batch.trajectories, &by_hidden);
+    let input = input.gradient(&batch.inputs, &recurrent.drive, false);
+    (
+        loss,
+        collect(recurrent.parameters, [("input", input), ("policy", policy), ("value", value)]),
+    )
+}
+
+/// The layer `name` of `model`, ready for rows.
+fn layer(model: &Model, name: &str, path: Path) -> Affine<f32> {
+    let values = |part: &str| model.values(&format!("{name}.{part}")).unwrap_or_default();
+    Affine::new(values("weight"), values("bias"), path)
+}
+
+/// All gradients by the parameters' names.
+fn collect(mut recurrent: recurrence::Gradients<f32>, layers: [(&str, AffineGradient<f32>); 3]) -> Gradients {
     let mut gradients = Gradients::new();
-    for (name, variable) in &variables {
-        if let Some(gradient) = store.get(variable) {
-            gradients.insert((*name).to_owned(), gradient.flatten_all()?.to_vec1()?);
+    for (name, layer) in layers {
+        gradients.insert(format!("{name}.weight"), layer.weight);
+        gradients.insert(format!("{name}.bias"), layer.bias);
+    }
+    for (name, values) in recurrent.tensors_mut() {
+        if !values.is_empty() {
+            gradients.insert(name.to_owned(), std::mem::take(values));
         }
     }
-    Ok((loss, gradients))
+    gradients
 }
 
 /// Episodes side by side, time first: row `t·B + b` is step `t` of episode `b`.
 struct Batch {
     steps: usize,
-    episodes: usize,
     /// `[T·B, I]`
-    inputs: Tensor,
+    inputs: Vec<f32>,
     /// `[T·B]`
     actions: Vec<u32>,
     /// One `[T]` per episode.
     rewards: Vec<Vec<f32>>,
-    trajectories: Arc<Vec<Trajectory<f32>>>,
+    trajectories: Vec<Trajectory<f32>>,
 }
 
 impl Batch {
-    fn new(episodes: Vec<Episode>, inputs: usize) -> Result<Self> {
+    fn new(episodes: Vec<Episode>, inputs: usize) -> Self {
         let (count, steps) = (episodes.len(), episodes[0].rewards.len());
         let mut x = Vec::with_capacity(steps * count * inputs);
         let mut actions = Vec::with_capacity(steps * count);
@@ -87,57 +99,33 @@ impl Batch {
             }
         }
         let (rewards, trajectories) = episodes.into_iter().map(|e| (e.rewards, e.trajectory)).unzip();
-        Ok(Self {
+        Self {
             steps,
-            episodes: count,
-            inputs: Tensor::from_vec(x, (steps * count, inputs), &Device::Cpu)?,
+            inputs: x,
             actions,
             rewards,
-            trajectories: Arc::new(trajectories),
-        })
-    }
-}
-
-/// What the network says at every step.
-struct Outputs {
-    /// `[T·B, A]`
-    logits: Tensor,
-    /// `V`, `[T·B]`
-    value: Tensor,
-}
-
-impl Outputs {
-    fn new(variables: &BTreeMap<&str, Var>, weights: &Arc<Weights<f32>>, batch: &Batch, path: Path) -> Result<Self> {
-        let affine = |x: &Tensor, layer: &str| {
-            let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-            affine(x, &variables[weight.as_str()], &variables[bias.as_str()], path)
-        };
-        let recurrent = TENSORS.iter().filter_map(|name| variables.get(name));
-        let packed: Vec<Tensor> = recurrent.map(|variable| variable.flatten_all()).collect::<Result<_, _>>()?;
-        let hidden = weights.spec().hidden;
-        let drive = affine(&batch.inputs, "input")?.reshape((batch.steps, batch.episodes, hidden))?;
-        let recurrence = RecurrenceOp::new(Arc::clone(weights), Arc::clone(&batch.trajectories));
-        let h = recurrence.apply(&drive, &Tensor::cat(&packed, 0)?)?;
-        let h = h.reshape((batch.steps * batch.episodes, hidden))?;
-        Ok(Self {
-            logits: affine(&h, "policy")?,
-            value: affine(&h, "value")?.flatten_all()?,
-        })
+            trajectories,
+        }
     }
 
-    /// The loss, and a scalar with the gradients of the weighted loss by every variable.
-    fn loss(&self, batch: &Batch, options: &TrainingOptions) -> Result<(Loss, Tensor)> {
-        let (logits, values) = (self.logits.flatten_all()?.to_vec1()?, self.value.to_vec1()?);
-        let (returns, mut advantages) = targets(&batch.rewards, &values, options);
+    /// The recorded `h`, `[T·B, H]`.
+    fn hidden(&self, neurons: usize) -> Vec<f32> {
+        let mut hidden = Vec::with_capacity(self.actions.len() * neurons);
+        for t in 0..self.steps {
+            for trajectory in &self.trajectories {
+                hidden.extend_from_slice(trajectory.hidden(t));
+            }
+        }
+        hidden
+    }
+
+    /// The loss and its derivatives by `logits` and `values`, as [`objective`] has them.
+    fn loss(&self, logits: &[f32], values: &[f32], options: &TrainingOptions) -> (Loss, Vec<f32>, Vec<f32>) {
+        let (returns, mut advantages) = targets(&self.rewards, values, options);
         if options.normalise_advantages {
             normalise(&mut advantages);
         }
-        let (loss, by_logits, by_value) = objective(&logits, &values, &batch.actions, &returns, &advantages, options);
-        // Linear in both with the derivatives as factors: what flows back through it is the loss's own gradient.
-        let by_logits = Tensor::from_vec(by_logits, self.logits.shape(), &Device::Cpu)?;
-        let by_value = Tensor::from_vec(by_value, self.value.shape(), &Device::Cpu)?;
-        let tangent = ((&self.logits * by_logits)?.sum_all()? + (&self.value * by_value)?.sum_all()?)?;
-        Ok((loss, tangent))
+        objective(logits, values, &self.actions, &returns, &advantages, options)
     }
 }
 
@@ -158,11 +146,13 @@ fn objective(
     let mut sums = [0.0f64; 3];
     let mut by_logits = Vec::with_capacity(logits.len());
     let mut by_value = Vec::with_capacity(values.len());
+    let (mut log_policy, mut policy) = (Vec::new(), Vec::new());
     let rows = logits.chunks_exact(logits.len() / values.len());
     for (row, logits) in rows.enumerate() {
         let (action, advantage, error) = (actions[row] as usize, advantages[row], returns[row] - values[row]);
-        let log_policy = log_softmax(logits);
-        let policy: Vec<f32> = log_policy.iter().map(|&log| libm::expf(log)).collect();
+        log_softmax(logits, &mut log_policy);
+        policy.clear();
+        policy.extend(log_policy.iter().map(|&log| libm::expf(log)));
         let squares: f32 = policy.iter().map(|pi| pi * pi).sum();
         for (k, &pi) in policy.iter().enumerate() {
             let chosen = if k == action { 1.0 } else { 0.0 };
@@ -186,11 +176,13 @@ fn objective(
     )
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f32> {
+/// The logarithms of the softmax, into a buffer that serves one row after another.
+fn log_softmax(logits: &[f32], logs: &mut Vec<f32>) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f32 = logits.iter().map(|logit| libm::expf(logit - largest)).sum();
     let log_total = largest + libm::logf(total);
-    logits.iter().map(|logit| logit - log_total).collect()
+    logs.clear();
+    logs.extend(logits.iter().map(|logit| logit - log_total));
 }
 
 /// Value targets and advantages, both `[T·B]`, from rewards (one `[T]` per episode) and values `[T·B]`.
@@ -227,8 +219,89 @@ fn normalise(numbers: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use backpropamine::rng::Rng;
+    use candle_core::{Device, Tensor, Var};
+
     use super::*;
     use crate::config::Config;
+    use crate::recurrence::{RecurrenceOp, TENSORS};
+    use crate::rollout::Player;
+    use crate::task::CueCourse;
+    use crate::train::Trainer;
+
+    fn tensor(values: Vec<f32>, shape: &[usize]) -> Tensor {
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// The gradients by Candle's automatic differentiation, with its own layers around [`RecurrenceOp`].
+    fn differentiated(model: &Model, weights: &Arc<Weights<f32>>, episodes: Vec<Episode>, options: &TrainingOptions) -> Gradients {
+        let batch = Batch::new(episodes, model.sizes.inputs);
+        let (rows, neurons) = (batch.actions.len(), model.sizes.hidden);
+        let variables: BTreeMap<&str, Var> = model
+            .parameters
+            .iter()
+            .map(|(name, p)| (name.as_str(), Var::from_tensor(&tensor(p.values.clone(), &p.shape)).unwrap()))
+            .collect();
+        let affine = |x: &Tensor, layer: &str| {
+            let [weight, bias] = ["weight", "bias"].map(|part| &variables[format!("{layer}.{part}").as_str()]);
+            x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap()
+        };
+        let recurrent = TENSORS.iter().filter_map(|name| variables.get(name));
+        let packed: Vec<Tensor> = recurrent.map(|variable| variable.flatten_all().unwrap()).collect();
+        let drive = affine(&tensor(batch.inputs.clone(), &[rows, model.sizes.inputs]), "input");
+        let drive = drive.reshape((batch.steps, rows / batch.steps, neurons)).unwrap();
+        let recurrence = RecurrenceOp::new(Arc::clone(weights), Arc::new(batch.trajectories.clone()));
+        let h = recurrence.apply(&drive, &Tensor::cat(&packed, 0).unwrap()).unwrap();
+        let h = h.reshape((rows, neurons)).unwrap();
+        let outputs = [affine(&h, "policy"), affine(&h, "value")];
+        let [logits, values] = outputs.each_ref().map(|y| y.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let (_, by_logits, by_value) = batch.loss(&logits, &values, options);
+        // Linear in both with the derivatives as factors: what flows back through it is the loss's own gradient.
+        let tangents = outputs.iter().zip([by_logits, by_value]).map(|(y, by_y)| {
+            let by_y = tensor(by_y, y.dims());
+            (y * by_y).unwrap().sum_all().unwrap()
+        });
+        let store = tangents.reduce(|a, b| (a + b).unwrap()).unwrap().backward().unwrap();
+        let gradient = |variable: &Var| store.get(variable).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        variables
+            .iter()
+            .map(|(name, variable)| ((*name).to_owned(), gradient(variable)))
+            .collect()
+    }
+
+    #[test]
+    fn gradients_agree_with_automatic_differentiation() {
+        let fan_out = ["network.modulators=2", "network.fan_out=true"];
+        for (rule, more) in [
+            ("none", [].as_slice()),
+            ("hebbian", &[]),
+            ("simple", &fan_out),
+            ("retroactive", &[]),
+        ] {
+            let mut settings = vec![format!("network.rule={rule}"), "network.hidden=19".into(), "task.steps=40".into()];
+            settings.extend(more.iter().map(|&setting| setting.to_owned()));
+            let config = Config::load("cue-small", &settings).unwrap();
+            let course = CueCourse::new(&config).unwrap();
+            let trainer = Trainer::new(config, course.clone()).unwrap();
+            let (model, path) = (trainer.model(), trainer.config().run.kernel.resolve().unwrap());
+            let player = Player::new(model, path).unwrap();
+            let play = || player.play_batch(&course, 0, Rng::new(3), 0, 10);
+            let options = &trainer.config().training;
+            let (_, ours) = gradients(model, player.weights(), play(), options, path);
+            let theirs = differentiated(model, player.weights(), play(), options);
+            assert!(ours.keys().eq(theirs.keys()), "{rule}: {:?} {:?}", ours.keys(), theirs.keys());
+            for (name, ours) in &ours {
+                let largest = theirs[name].iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
+                assert_eq!(ours.len(), theirs[name].len());
+                for (a, b) in ours.iter().zip(&theirs[name]) {
+                    assert!((a - b).abs() <= 1e-5 * largest.max(1e-3), "{rule} {name}: {a} {b}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn monte_carlo_returns_are_discounted_sums() {

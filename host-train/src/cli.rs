@@ -8,6 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use backpropamine::image::Numeric;
 use backpropamine::rule::Rule;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::files::FileError;
 use crate::interrupt::{self, Interrupted};
-use crate::{bench, device, eval, export, import, model, plot, replay, size, train_command};
+use crate::{bench, device, eval, export, import, model, plot, replay, size, snapshot_command, train_command};
 
 /// Exit code: the command ran, and what it was to show did not hold, or the machine refused something.
 pub const EXIT_FAILED: u8 = 1;
@@ -76,6 +77,9 @@ pub enum Command {
     Setup(device::setup::SetupCommand),
     /// Predict flash, memory and stack on a board, without building.
     Size(size::SizeCommand),
+    /// Look at what a lifetime has learned, and carry it from one board to another.
+    #[command(subcommand)]
+    Snapshot(snapshot_command::SnapshotCommand),
     /// Meta-train a network: find out how it should learn.
     Train(train_command::TrainCommand),
     /// Run the whole test suite, emulated boards included.
@@ -96,13 +100,14 @@ impl Command {
             Self::Replay(command) => command.run(console),
             Self::Setup(command) => command.run(console),
             Self::Size(command) => command.run(console),
+            Self::Snapshot(command) => command.run(console),
             Self::Train(command) => command.run(console),
             Self::Verify(command) => command.run(console),
         }
     }
 }
 
-/// The arithmetic of a command: `--numeric f64|f32|micromath|q15`.
+/// The arithmetic of a command: `--numeric f64|f32|micromath|q15|q7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NumericArg {
     /// Double precision, on the host only
@@ -113,6 +118,34 @@ pub enum NumericArg {
     Micromath,
     /// 16-bit fixed point
     Q15,
+    /// 8-bit fixed point, in half of q15's memory
+    Q7,
+}
+
+impl NumericArg {
+    /// The arithmetic of the images that it runs.
+    pub fn image(self) -> Numeric {
+        match self {
+            Self::F64 | Self::F32 | Self::Micromath => Numeric::F32,
+            Self::Q15 => Numeric::Q15,
+            Self::Q7 => Numeric::Q7,
+        }
+    }
+
+    /// Whether it is fixed point: inputs have a range then.
+    pub fn is_fixed(self) -> bool {
+        self.image() != Numeric::F32
+    }
+}
+
+impl From<Numeric> for NumericArg {
+    fn from(numeric: Numeric) -> Self {
+        match numeric {
+            Numeric::F32 => Self::F32,
+            Numeric::Q15 => Self::Q15,
+            Numeric::Q7 => Self::Q7,
+        }
+    }
 }
 
 impl Display for NumericArg {
@@ -122,6 +155,7 @@ impl Display for NumericArg {
             Self::F32 => "f32",
             Self::Micromath => "micromath",
             Self::Q15 => "q15",
+            Self::Q7 => "q7",
         })
     }
 }

@@ -6,18 +6,20 @@ use anyhow::{Result, anyhow};
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
-use backpropamine::scalar::{FastF32, Q15, Scalar};
+use backpropamine::scalar::{FastF32, Q7, Q15, Scalar};
 use backpropamine::task::Task;
 use backpropamine::task::cue::{self, Cue};
 use backpropamine::task::maze::{self, Maze, players::Player};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{self, Console, ExitKind, NumericArg, Report};
+use crate::export::memory_bytes;
 use crate::files::FileError;
-use crate::runnable::{Choice, Runnable};
+use crate::runnable::{Choice, Runnable, parse_range};
 use crate::task::{TaskConfig, mean_hits, trained_config};
 
 /// Measure how well a network learns, on fresh lifetimes
@@ -31,14 +33,19 @@ to the nearest square not yet visited and then knows it, the random one knows no
 
 JSON: model, numeric, policy, lifetimes, seed, steps, reward, reward_interval, saturated_inputs; cue: late_accuracy,
 late_interval, ideal_reward (null where no ideal learner is known), trials (trial, accuracy, interval, count); maze: size,
-hits, hits_interval, oracle, searcher, random.
+hits, hits_interval, oracle, searcher, random. With --numeric all: model, policy, lifetimes, seed, steps, score (late_accuracy or
+hits) and numerics [{numeric, value, interval, memory_bytes, saturated_inputs}].
 
 Example: backpropamine eval run/model.safetensors --episodes 2000 --set task.steps=480")]
 pub struct EvalCommand {
     /// The network, a safetensors model or a .bpam image
     model: PathBuf,
-    #[command(flatten)]
-    choice: Choice,
+    /// The arithmetic, or all in one table; a .bpam image fixes it [default: f32]
+    #[arg(long, value_enum)]
+    numeric: Option<Numerics>,
+    /// Largest magnitude of an input in q15 and q7 [default: the task's]
+    #[arg(long, value_name = "R", value_parser = parse_range)]
+    input_range: Option<f32>,
     /// How actions are chosen
     #[arg(long, value_enum, default_value = "sample")]
     policy: PolicyArg,
@@ -51,6 +58,40 @@ pub struct EvalCommand {
     /// Change a key of the task, such as task.steps=480
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+}
+
+/// One arithmetic or a comparison of all that devices have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numerics {
+    One(NumericArg),
+    All,
+}
+
+impl Numerics {
+    /// The rows of a comparison.
+    const COMPARED: [NumericArg; 4] = [NumericArg::F32, NumericArg::Micromath, NumericArg::Q15, NumericArg::Q7];
+}
+
+impl ValueEnum for Numerics {
+    fn value_variants<'a>() -> &'a [Self] {
+        const {
+            &[
+                Self::One(NumericArg::F64),
+                Self::One(NumericArg::F32),
+                Self::One(NumericArg::Micromath),
+                Self::One(NumericArg::Q15),
+                Self::One(NumericArg::Q7),
+                Self::All,
+            ]
+        }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::One(numeric) => numeric.to_possible_value(),
+            Self::All => Some(PossibleValue::new("all").help("All but f64, in one table")),
+        }
+    }
 }
 
 /// How actions are chosen.
@@ -81,7 +122,13 @@ impl EvalCommand {
             let message = format!("--seed {}: seeds below {EVALUATION_SEED} are for training", self.seed);
             return Err(ExitKind::Usage(message).into());
         }
-        let network = self.choice.open(&self.model, None)?;
+        let numeric = match self.numeric {
+            Some(Numerics::All) => return self.compare(console),
+            Some(Numerics::One(numeric)) => Some(numeric),
+            None => None,
+        };
+        let input_range = self.input_range;
+        let network = Choice { numeric, input_range }.open(&self.model, None)?;
         let report = match task_of(&network, &self.model, &self.settings)? {
             TaskConfig::Cue(task) => self.cue(&network, task, console)?,
             TaskConfig::Maze(task) => self.maze(&network, task, console)?,
@@ -89,8 +136,48 @@ impl EvalCommand {
         Report::done(report)
     }
 
+    /// One line per arithmetic, over the same lifetimes.
+    fn compare(&self, console: &Console) -> Result<Report> {
+        let mut rows = Vec::new();
+        let (mut score, mut steps) = ("", 0);
+        for numeric in Numerics::COMPARED {
+            let choice = Choice {
+                numeric: Some(numeric),
+                input_range: self.input_range.filter(|_| numeric.is_fixed()),
+            };
+            let network = choice.open(&self.model, None)?;
+            let (evaluation, estimate);
+            match task_of(&network, &self.model, &self.settings)? {
+                TaskConfig::Cue(task) => {
+                    evaluation = self.evaluate(&network, &cue_task(task)?)?;
+                    (score, steps, estimate) = ("late_accuracy", task.steps, evaluation.late_accuracy());
+                }
+                TaskConfig::Maze(task) => {
+                    evaluation = self.evaluate(&network, &maze_task(task)?)?;
+                    (score, steps, estimate) = ("hits", task.steps, evaluation.successes());
+                }
+            }
+            rows.push(Row {
+                numeric: numeric.to_string(),
+                estimate,
+                memory_bytes: memory_bytes(&network.header),
+                saturated_inputs: evaluation.saturated_inputs,
+            });
+        }
+        console.say(comparison(score, &rows));
+        Report::done(json!({
+            "model": self.model,
+            "policy": self.policy_word(),
+            "lifetimes": self.episodes,
+            "seed": self.seed,
+            "steps": steps,
+            "score": score,
+            "numerics": rows,
+        }))
+    }
+
     fn cue(&self, network: &Runnable, task: cue::Config, console: &Console) -> Result<Value> {
-        let cue = Cue::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))?;
+        let cue = cue_task(task)?;
         let evaluation = self.evaluate(network, &cue)?;
         let ideal = (task.flip == 0.0).then(|| evaluation.reward_of(|trial| ideal_accuracy(task.cues, trial)));
         console.say(evaluation.table(ideal));
@@ -104,7 +191,7 @@ impl EvalCommand {
     }
 
     fn maze(&self, network: &Runnable, task: maze::Config, console: &Console) -> Result<Value> {
-        let maze = Maze::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))?;
+        let maze = maze_task(task)?;
         let evaluation = self.evaluate(network, &maze)?;
         let hits = evaluation.successes();
         let level = |player| mean_hits(player, &maze, self.seed, self.episodes);
@@ -133,12 +220,16 @@ impl EvalCommand {
         evaluate(network, || task.clone(), self.policy.into(), self.seed, self.episodes)
     }
 
+    fn policy_word(&self) -> Option<String> {
+        self.policy.to_possible_value().map(|value| value.get_name().to_owned())
+    }
+
     /// What every task reports, and its own figures.
     fn summary(&self, network: &Runnable, evaluation: &Evaluation, task: &impl Task, own: Value) -> Value {
         let shared = json!({
             "model": self.model,
             "numeric": network.numeric.to_string(),
-            "policy": self.policy.to_possible_value().map(|value| value.get_name().to_owned()),
+            "policy": self.policy_word(),
             "lifetimes": self.episodes,
             "seed": self.seed,
             "steps": task.steps(),
@@ -148,6 +239,45 @@ impl EvalCommand {
         });
         cli::merged(shared, own)
     }
+}
+
+fn cue_task(task: cue::Config) -> Result<Cue, ExitKind> {
+    Cue::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))
+}
+
+fn maze_task(task: maze::Config) -> Result<Maze, ExitKind> {
+    Maze::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))
+}
+
+/// One arithmetic of a comparison.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    numeric: String,
+    #[serde(flatten)]
+    estimate: Estimate,
+    memory_bytes: usize,
+    saturated_inputs: u64,
+}
+
+/// A comparison as text: accuracies in percent, hits as they are.
+fn comparison(score: &str, rows: &[Row]) -> String {
+    let (name, unit, factor) = match score {
+        "hits" => ("hits", "", 1.0),
+        _ => ("late accuracy", "%", 100.0),
+    };
+    let lines = rows.iter().map(|row| {
+        let Estimate { value, interval } = row.estimate;
+        let [low, high] = interval.map(|end| format!("{:.2}{unit}", factor * end));
+        let value = format!("{:.2}{unit}", factor * value);
+        format!(
+            "{:10}{value:>14}  {:19}{:>8}",
+            row.numeric,
+            format!("{low} … {high}"),
+            row.memory_bytes
+        )
+    });
+    let head = format!("{:10}{name:>14}  {:19}{:>8}", "", "95% interval", "memory");
+    std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 /// The task that a model was trained on, with settings on top; the cue task for a model that names none.
@@ -219,12 +349,14 @@ pub fn evaluate<T: Task>(
         NumericArg::F32 => run::<f32, T>(&network.words, &make, policy, &seeds),
         NumericArg::Micromath => run::<FastF32, T>(&network.words, &make, policy, &seeds),
         NumericArg::Q15 => run::<Q15, T>(&network.words, &make, policy, &seeds),
+        NumericArg::Q7 => run::<Q7, T>(&network.words, &make, policy, &seeds),
     }
 }
 
 fn run<S: Scalar, T: Task>(words: &[u32], make: &(impl Fn() -> T + Sync), policy: Policy, seeds: &[u64]) -> Result<Evaluation>
 where
     S::Weight: Sync,
+    S::Rate: Sync,
     S::Bias: Sync,
 {
     let network = Network::<S>::new(words).map_err(|error| anyhow!("{error}"))?;

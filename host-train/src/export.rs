@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use backpropamine::image::{self, Formats, Header, Numeric, Section};
-use backpropamine::scalar::{Q15, Q16};
+use backpropamine::scalar::{Q7, Q15, Q16};
 use clap::Args;
 use serde_json::json;
 
@@ -19,7 +19,8 @@ use crate::runnable::{Choice, task_range};
 /// Turn a model into an image for a microcontroller
 #[derive(Debug, Args)]
 #[command(after_help = "\
-JSON: out, numeric, bytes, memory_bytes, input_range and tensors [{name, fractional_bits, worst_error}] (both q15 only).
+JSON: out, numeric, bytes, memory_bytes, input_range and tensors [{name, fractional_bits, worst_error}] (both q15 and q7
+only).
 
 Example: backpropamine export model.safetensors --numeric q15 --out model.bpam")]
 pub struct ExportCommand {
@@ -45,12 +46,12 @@ impl ExportCommand {
         let known_range = self.choice.input_range.or_else(|| task_range(&model.metadata));
         let (words, quantised) = match numeric {
             NumericArg::F64 | NumericArg::Micromath => {
-                let message = format!("--numeric {numeric}: images are in f32 or q15; an f32 image runs in {numeric} too");
+                let message = format!("--numeric {numeric}: images are in f32, q15 or q7; an f32 image runs in {numeric} too");
                 return Err(ExitKind::Usage(message).into());
             }
             NumericArg::F32 => (f32_image(&model), Vec::new()),
-            NumericArg::Q15 => {
-                let image = q15_image(&model, &self.model, known_range.unwrap_or(1.0))?;
+            NumericArg::Q15 | NumericArg::Q7 => {
+                let image = fixed_image(&model, numeric.image(), &self.model, known_range.unwrap_or(1.0))?;
                 (image.words, image.tensors)
             }
         };
@@ -61,7 +62,7 @@ impl ExportCommand {
         for tensor in &quantised {
             console.say(tensor);
         }
-        if numeric == NumericArg::Q15 && known_range.is_none() {
+        if numeric.is_fixed() && known_range.is_none() {
             console.note("note: the model names no task; inputs are taken to lie within ±1 (see --input-range)");
         }
         console.say(format_args!(
@@ -69,7 +70,7 @@ impl ExportCommand {
             self.out.display(),
             bytes.len()
         ));
-        let range = (numeric == NumericArg::Q15).then(|| f64::from(header.formats.input_scale).exp2());
+        let range = numeric.is_fixed().then(|| f64::from(header.formats.input_scale).exp2());
         Report::done(json!({
             "out": self.out,
             "numeric": numeric.to_string(),
@@ -86,12 +87,13 @@ pub fn memory_bytes(header: &Header) -> usize {
     let (scalar, output) = match header.numeric {
         Numeric::F32 => (size_of::<f32>(), size_of::<f32>()),
         Numeric::Q15 => (size_of::<Q15>(), size_of::<Q16>()),
+        Numeric::Q7 => (size_of::<Q7>(), size_of::<Q16>()),
     };
     header.memory_words(scalar, output) * size_of::<u64>()
 }
 
 /// A fixed-point image and what it lost.
-pub struct Q15Image {
+pub struct FixedImage {
     /// The image.
     pub words: Vec<u32>,
     /// Every tensor's format and worst error.
@@ -114,29 +116,30 @@ pub fn f32_image(model: &Model) -> Vec<u32> {
     })
 }
 
-/// The image in q15, for inputs within `±input_range`, with every bound of `core/FORMAT.md` proven. `path` is the model's.
+/// The image in q15 or q7, for inputs within `±input_range`, with every bound of `core/FORMAT.md` proven. `path` is the model's.
 ///
 /// # Errors
 /// [`FileError`](files::FileError) naming the tensor that does not fit; a usage error for a range beyond the format.
-pub fn q15_image(model: &Model, path: &Path, input_range: f32) -> Result<Q15Image> {
+pub fn fixed_image(model: &Model, numeric: Numeric, path: &Path, input_range: f32) -> Result<FixedImage> {
     let scale = input_scale(input_range).ok_or_else(|| {
         ExitKind::Usage(format!(
-            "inputs up to {input_range}: q15 holds at most 32768; scale the inputs or give --input-range"
+            "inputs up to {input_range}: fixed point holds at most 32768; scale the inputs or give --input-range"
         ))
     })?;
     let metadata = metadata_text(model);
-    let fixed = Fixed::new(model, scale, path)?;
+    let fixed = Fixed::new(model, numeric, scale, path)?;
     let header = Header {
+        checksum: 0,
         formats: fixed.formats,
         unit_fan_out: fixed.unit_fan_out,
-        ..header(model, Numeric::Q15)
+        ..header(model, numeric)
     };
     let words = assemble(&header, &metadata, |section| {
         let (_, columns) = header.shape(section);
         let tensor = fixed.tensors.get(tensor_name(section));
-        tensor.map_or_else(Vec::new, |tensor| tensor.words(columns, Numeric::Q15.stride(columns)))
+        tensor.map_or_else(Vec::new, |tensor| tensor.words(columns, numeric.stride(columns)))
     });
-    Ok(Q15Image {
+    Ok(FixedImage {
         words,
         tensors: fixed.report(model),
     })
@@ -166,9 +169,10 @@ pub(crate) fn header(model: &Model, numeric: Numeric) -> Header {
     let clip = model.clip as f32;
     let clip_remainder = match numeric {
         Numeric::F32 => (model.clip - f64::from(clip)) as f32,
-        Numeric::Q15 => 0.0,
+        Numeric::Q15 | Numeric::Q7 => 0.0,
     };
     Header {
+        checksum: 0,
         numeric,
         rule: model.rule,
         squash: model.squash,

@@ -1,17 +1,19 @@
-//! A model in q15: the format of every tensor, and the proof that no accumulator of `core/FORMAT.md` can overflow.
+//! A model in q15 or q7: the format of every tensor, and the proof that no accumulator of `core/FORMAT.md` can overflow.
 //!
 //! Traces, activities and inputs are fractions of their range, so the clip limit `c` goes into alpha (times `c`) and into
 //! everything that writes the trace (divided by `c`), and the input scale into the input weights. Each tensor takes the
-//! largest number of fractional bits at which it fits 16 bits and every block of a row stays within 32.
+//! largest number of fractional bits at which it fits its width and, in q15, every block of a row stays within 32 bits; in
+//! q7 none can be larger.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use backpropamine::image::{BLOCK, Formats};
+use backpropamine::image::{BLOCK, Formats, Numeric};
 use backpropamine::rule::{Granularity, Rule, Squash};
 use serde::Serialize;
 
+use crate::cli::NumericArg;
 use crate::files::FileError;
 use crate::model::Model;
 
@@ -26,37 +28,31 @@ const LARGEST: i64 = 1 << 34;
 /// One tensor as integers.
 #[derive(Debug, Clone)]
 pub(crate) struct Integers {
-    /// What the model's numbers were multiplied by before rounding, `2^bits` and folded scales.
+    /// What the model's numbers were multiplied by before rounding, their scale and folded ones.
     factor: f64,
     bits: u8,
     values: Vec<i64>,
-    width: Width,
+    /// Bytes of a stored integer.
+    width: usize,
 }
 
-/// How an integer is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Width {
-    /// Two to a word, rows padded to a word.
-    Half,
-    /// One to a word.
-    Word,
-}
+/// Bytes of biases and masks.
+const WORD: usize = 4;
 
 impl Integers {
     /// The section's words: rows of `columns` numbers, `stride` apart.
     pub(crate) fn words(&self, columns: usize, stride: usize) -> Vec<u32> {
-        if self.width == Width::Word {
-            return self.values.iter().map(|&value| value as u32).collect();
-        }
+        // Words are rows already.
+        let padding = if self.width == WORD { 0 } else { stride - columns };
         let rows = self.values.chunks(columns);
-        let padded = rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, stride - columns)));
-        let halves: Vec<u16> = padded.map(|value| value as u16).collect();
-        halves
-            .as_chunks()
-            .0
-            .iter()
-            .map(|[low, high]| u32::from(*low) | u32::from(*high) << 16)
-            .collect()
+        let padded = rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, padding)));
+        let bytes: Vec<u8> = padded.flat_map(|value| value.to_le_bytes().into_iter().take(self.width)).collect();
+        bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect()
+    }
+
+    fn fit(&self) -> bool {
+        let largest = (1u64 << (8 * self.width - 1)) - 1;
+        self.values.iter().all(|value| value.unsigned_abs() <= largest)
     }
 }
 
@@ -65,7 +61,7 @@ impl Integers {
 pub struct Quantised {
     /// The tensor.
     pub name: String,
-    /// Fractional bits of its integers.
+    /// Fractional bits of its integers; in q7, whose weights have them in quarters, rounded down.
     pub fractional_bits: u8,
     /// Largest difference between a number and its integer, in the model's units.
     pub worst_error: f64,
@@ -94,7 +90,7 @@ impl Fixed {
     ///
     /// # Errors
     /// [`FileError`] naming the tensor that does not fit.
-    pub(crate) fn new(model: &Model, input_scale: i8, path: &Path) -> Result<Self, FileError> {
+    pub(crate) fn new(model: &Model, numeric: Numeric, input_scale: i8, path: &Path) -> Result<Self, FileError> {
         let mut fixed = Self {
             formats: Formats {
                 input_scale,
@@ -102,7 +98,7 @@ impl Fixed {
             },
             ..Self::default()
         };
-        let maker = Maker { model, path };
+        let maker = Maker { model, numeric, path };
         fixed.add_layers(&maker)?;
         fixed.add_recurrence(&maker)?;
         if model.rule.is_modulated() {
@@ -154,16 +150,16 @@ impl Fixed {
         Ok(())
     }
 
-    fn add_layer(&mut self, maker: &Maker<'_>, [weight, bias]: [&'static str; 2], scale: f64, columns: usize) -> Result<u8, FileError> {
-        let format = maker.largest_format(weight, 15, |bits| {
-            let integers = maker.integers(weight, scale, bits, Width::Half)?;
-            let fits = integers.values.chunks(columns).all(|row| blocks_fit(row, |_| 0));
-            (fits && fit_half(&integers)).then_some(integers)
+    fn add_layer(&mut self, maker: &Maker<'_>, [weight, bias]: [&'static str; 2], scale: f64, columns: usize) -> Result<u16, FileError> {
+        let format = maker.largest_format(weight, maker.finest(), |format| {
+            let integers = maker.weights(weight, scale, format)?;
+            let fits = integers.values.chunks(columns).all(|row| maker.blocks_fit(row, |_| 0));
+            (fits && integers.fit()).then_some(integers)
         })?;
         self.add(weight, Some(format.1));
         let biases = maker.word(bias, 1.0, BIAS_BITS)?;
         self.add(bias, biases);
-        Ok(format.0)
+        Ok(format.0.into())
     }
 
     /// Logits, value and an identity modulator are given out with 16 integer bits.
@@ -182,29 +178,51 @@ impl Fixed {
         let biases = self.tensors.get(format!("{layer}.bias").as_str())?;
         let rows = weights.values.chunks(maker.model.sizes.hidden).zip(&biases.values);
         let bound = |(row, bias): (&[i64], &i64)| {
-            let products = row.iter().map(|weight| weight.abs() << 15).sum::<i64>() << (15 - weights.bits);
-            rounded_shift(i128::from(products + (bias.abs() << (30 - BIAS_BITS))), 14)
+            let weights = row.iter().map(|weight| weight.abs()).sum::<i64>() as f64 / weights.factor;
+            let products = (weights * 30f64.exp2()).ceil() as i128;
+            rounded_shift(products + i128::from(bias.abs() << (30 - BIAS_BITS)), 14)
         };
         rows.map(bound).max()
     }
 
-    /// `recurrent.weight` and, with one fractional bit more, `recurrent.alpha` times the clip limit.
+    /// `recurrent.weight` and `recurrent.alpha` times the clip limit: in q7 each for itself, for every bit counts there.
     fn add_recurrence(&mut self, maker: &Maker<'_>) -> Result<(), FileError> {
+        if maker.numeric != Numeric::Q7 {
+            return self.add_coupled_recurrence(maker);
+        }
+        let mut format = |name: &'static str, scale| {
+            let (format, integers) = maker.largest_format(name, maker.finest(), |format| {
+                maker.weights(name, scale, format).filter(Integers::fit)
+            })?;
+            self.add(name, Some(integers));
+            Ok(u16::from(format))
+        };
+        let weight = format("recurrent.weight", 1.0)?;
+        let alpha = match maker.has("recurrent.alpha") {
+            true => format("recurrent.alpha", maker.model.clip)?,
+            false => 0,
+        };
+        self.formats.recurrent = weight | alpha << 8;
+        Ok(())
+    }
+
+    /// In q15 alpha has one fractional bit more than the weights, with whose products it shares a sum.
+    fn add_coupled_recurrence(&mut self, maker: &Maker<'_>) -> Result<(), FileError> {
         let (model, hidden) = (maker.model, maker.model.sizes.hidden);
         let granularity = model.granularity("recurrent.alpha");
         let (format, (weights, alphas)) = maker.largest_format("recurrent.weight", 15, |bits| {
-            let weights = maker.integers("recurrent.weight", 1.0, bits, Width::Half)?;
-            let alphas = maker.integers("recurrent.alpha", model.clip, bits + 1, Width::Half);
+            let weights = maker.weights("recurrent.weight", 1.0, bits)?;
+            let alphas = maker.weights("recurrent.alpha", model.clip, bits + 1);
             let alpha = |post: usize, pre: usize| {
                 alphas
                     .as_ref()
                     .map_or(0, |a| a.values[coefficient_index(granularity, hidden, post, pre)])
             };
             let rows = weights.values.chunks(hidden).enumerate();
-            let fits = rows.into_iter().all(|(post, row)| blocks_fit(row, |pre| alpha(post, pre)));
-            (fits && fit_half(&weights) && alphas.as_ref().is_none_or(fit_half)).then_some((weights, alphas))
+            let fits = rows.into_iter().all(|(post, row)| maker.blocks_fit(row, |pre| alpha(post, pre)));
+            (fits && weights.fit() && alphas.as_ref().is_none_or(Integers::fit)).then_some((weights, alphas))
         })?;
-        self.formats.recurrent = format;
+        self.formats.recurrent = format.into();
         self.add("recurrent.weight", Some(weights));
         self.add("recurrent.alpha", alphas);
         Ok(())
@@ -216,8 +234,8 @@ impl Fixed {
         if maker.has("modulator.fan_out.weight") {
             let (format, weights) = maker.largest_format("modulator.fan_out.weight", 14, |bits| {
                 maker
-                    .integers("modulator.fan_out.weight", scale, bits, Width::Half)
-                    .filter(fit_half)
+                    .integers("modulator.fan_out.weight", scale, bits, maker.numeric.weight_bytes())
+                    .filter(Integers::fit)
             })?;
             self.formats.fan_out = format;
             self.add("modulator.fan_out.weight", Some(weights));
@@ -228,7 +246,7 @@ impl Fixed {
             }
         }
         self.add("modulator.fan_out.bias", maker.word("modulator.fan_out.bias", scale, BIAS_BITS)?);
-        let mask = maker.integers("modulator.mask", 1.0, 0, Width::Word);
+        let mask = maker.integers("modulator.mask", 1.0, 0, WORD);
         self.add("modulator.mask", mask);
         Ok(())
     }
@@ -247,7 +265,7 @@ impl Fixed {
         let (format, integers) = maker.largest_format(field, 30, |bits| {
             let integers: Option<Vec<_>> = rates
                 .iter()
-                .map(|name| maker.integers(name, scale, bits, Width::Half).filter(fit_half))
+                .map(|name| maker.rates(name, scale, bits).filter(Integers::fit))
                 .collect();
             integers.filter(|_| rounded_shift(largest, 30 - bits) <= i16::MAX.into())
         })?;
@@ -276,7 +294,7 @@ impl Fixed {
         if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
             return Err(maker.refuse("recurrent.eta", "rates of the eligibility trace between 0 and 1", value));
         }
-        let eta = maker.integers("recurrent.eta", 1.0, 15, Width::Half);
+        let eta = maker.rates("recurrent.eta", 1.0, 15);
         self.add("recurrent.eta", eta);
         Ok(())
     }
@@ -314,6 +332,7 @@ impl Fixed {
 /// The model on its way to integers.
 struct Maker<'a> {
     model: &'a Model,
+    numeric: Numeric,
     path: &'a Path,
 }
 
@@ -323,7 +342,7 @@ impl Maker<'_> {
     }
 
     /// A tensor times `scale·2^bits`, to the nearest integers; `None` if the model does not have it.
-    fn integers(&self, name: &str, scale: f64, bits: u8, width: Width) -> Option<Integers> {
+    fn integers(&self, name: &str, scale: f64, bits: u8, width: usize) -> Option<Integers> {
         let factor = scale * f64::from(bits).exp2();
         let integer = |&value: &f32| ((f64::from(value) * factor).round() as i64).clamp(-LARGEST, LARGEST);
         let values = self.model.values(name)?.iter().map(integer);
@@ -335,16 +354,36 @@ impl Maker<'_> {
         })
     }
 
+    /// Weights whose format is in whole bits, or in quarters.
+    fn weights(&self, name: &str, scale: f64, format: u8) -> Option<Integers> {
+        let steps = self.steps();
+        let fraction = (f64::from(format % steps) / f64::from(steps)).exp2();
+        self.integers(name, scale * fraction, format / steps, self.numeric.weight_bytes())
+    }
+
+    /// Formats of weights per bit.
+    fn steps(&self) -> u8 {
+        if self.numeric == Numeric::Q7 { 4 } else { 1 }
+    }
+
+    /// The largest format of weights.
+    fn finest(&self) -> u8 {
+        16 * self.steps() - 1
+    }
+
+    fn rates(&self, name: &str, scale: f64, bits: u8) -> Option<Integers> {
+        self.integers(name, scale, bits, self.numeric.rate_bytes())
+    }
+
+    /// Whether the sum of every block of a row fits 32 bits; in q7 there is no other: 64 products below 2^21.
+    fn blocks_fit(&self, row: &[i64], alpha: impl Fn(usize) -> i64) -> bool {
+        self.numeric == Numeric::Q7 || blocks_fit(row, alpha)
+    }
+
     /// A tensor in 32-bit integers; refused when it does not fit.
     fn word(&self, name: &str, scale: f64, bits: u8) -> Result<Option<Integers>, FileError> {
-        let integers = self.integers(name, scale, bits, Width::Word);
-        let fit = |integers: &Integers| {
-            integers
-                .values
-                .iter()
-                .all(|value| value.unsigned_abs() <= i32::MAX.unsigned_abs().into())
-        };
-        if integers.as_ref().is_none_or(fit) {
+        let integers = self.integers(name, scale, bits, WORD);
+        if integers.as_ref().is_none_or(Integers::fit) {
             return Ok(integers);
         }
         let limit = f64::from(i32::MAX) / (scale * f64::from(bits).exp2());
@@ -356,7 +395,15 @@ impl Maker<'_> {
         (0..=most)
             .rev()
             .find_map(|bits| Some((bits, attempt(bits)?)))
-            .ok_or_else(|| self.refuse(name, "numbers that fit 16 bits and sums of 32 that fit 32 bits", self.largest(name)))
+            .ok_or_else(|| self.refuse(name, self.demand(), self.largest(name)))
+    }
+
+    /// What a tensor must be, in words.
+    fn demand(&self) -> &'static str {
+        match self.numeric {
+            Numeric::Q7 => "weights that fit 8 bits, and rates and modulators that fit 16",
+            _ => "numbers that fit 16 bits and sums of 32 that fit 32 bits",
+        }
     }
 
     fn largest(&self, name: &str) -> String {
@@ -373,16 +420,12 @@ impl Maker<'_> {
             name,
             expected,
             found,
-            "q15 cannot hold this model: use --numeric f32 or train with smaller weights",
+            format_args!(
+                "{} cannot hold this model: use --numeric f32 or train with smaller weights",
+                NumericArg::from(self.numeric)
+            ),
         )
     }
-}
-
-fn fit_half(integers: &Integers) -> bool {
-    integers
-        .values
-        .iter()
-        .all(|value| value.unsigned_abs() <= i16::MAX.unsigned_abs().into())
 }
 
 /// Whether the sum of every block of a row fits 32 bits at the largest inputs and traces: `|w|·2^15` for a static product and

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use backpropamine::image::{Header, LoadError, Numeric, Section};
 use backpropamine::network::Network;
-use backpropamine::scalar::Q15;
+use backpropamine::scalar::{Q7, Q15};
 
 use crate::files::{self, FileError};
 
@@ -57,6 +57,7 @@ fn check(words: &[u32]) -> Result<Header, LoadError> {
     match header.numeric {
         Numeric::F32 => Network::<f32>::new(words).map(|_| header),
         Numeric::Q15 => Network::<Q15>::new(words).map(|_| header),
+        Numeric::Q7 => Network::<Q7>::new(words).map(|_| header),
     }
 }
 

@@ -8,19 +8,21 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use backpropamine::image::{Header, Numeric};
+use backpropamine::image::Header;
 use backpropamine::network::{Agent, InputError, Network};
-use backpropamine::scalar::{FastF32, Q15, Q16, Scalar};
+use backpropamine::scalar::{FastF32, Q7, Q15, Scalar};
+use backpropamine::snapshot::Life;
 use clap::Args;
 use safetensors::Dtype;
 use serde_json::json;
 
 use crate::archive::{Archive, Tensor, elements};
 use crate::cli::{Console, NumericArg, Report};
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::interrupt;
 use crate::model::Position;
 use crate::runnable::Choice;
+use crate::snapshot_file::{self, SnapshotFile};
 
 /// Run a network on given inputs, with the core's own arithmetic
 #[derive(Debug, Args)]
@@ -30,7 +32,7 @@ Outputs: hidden [T, H], policy [T, A] (logits), value [T], modulator [T, K] (bef
          hebb [H, H], eligibility [H, H] after the last step's update; real units,
          F64 for --numeric f64, else F32; what the network has not is absent.
 
-JSON: out, numeric, steps, inputs, hidden, actions, saturated_inputs, input_range (q15 only).
+JSON: out, numeric, steps, inputs, hidden, actions, saturated_inputs, snapshot, input_range (q15 and q7 only).
 
 Example: backpropamine replay model.safetensors --inputs in.safetensors --out out.safetensors --numeric q15")]
 pub struct ReplayCommand {
@@ -42,6 +44,12 @@ pub struct ReplayCommand {
     /// The file to write
     #[arg(long, value_name = "OUT.safetensors")]
     out: PathBuf,
+    /// A snapshot to go on from, instead of from birth
+    #[arg(long, value_name = "FILE.bpsn")]
+    restore: Option<PathBuf>,
+    /// Where to keep what was learned, as a snapshot
+    #[arg(long, value_name = "FILE.bpsn")]
+    snapshot: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
 }
@@ -56,13 +64,23 @@ impl ReplayCommand {
         let network = self.choice.open(&self.model, Some(inputs.largest()))?;
         inputs.check_width(network.header.inputs)?;
         inputs.check_magnitude(network.numeric)?;
-        let (archive, saturated) = match network.numeric {
-            NumericArg::F64 => run::<f64>(&network.words, &inputs)?,
-            NumericArg::F32 => run::<f32>(&network.words, &inputs)?,
-            NumericArg::Micromath => run::<FastF32>(&network.words, &inputs)?,
-            NumericArg::Q15 => run::<Q15>(&network.words, &inputs)?,
+        let before = self.restore.as_deref().map(SnapshotFile::load).transpose()?;
+        let before = before.as_ref();
+        let Replay {
+            archive,
+            saturated,
+            snapshot,
+        } = match network.numeric {
+            NumericArg::F64 => run::<f64>(&network.words, &inputs, before)?,
+            NumericArg::F32 => run::<f32>(&network.words, &inputs, before)?,
+            NumericArg::Micromath => run::<FastF32>(&network.words, &inputs, before)?,
+            NumericArg::Q15 => run::<Q15>(&network.words, &inputs, before)?,
+            NumericArg::Q7 => run::<Q7>(&network.words, &inputs, before)?,
         };
         archive.write(&self.out)?;
+        if let Some(path) = &self.snapshot {
+            files::write_atomically(path, &snapshot)?;
+        }
         if saturated > 0 {
             console.note(format_args!(
                 "note: {saturated} inputs lay outside the input range and were clamped; see --input-range"
@@ -83,7 +101,8 @@ impl ReplayCommand {
             "hidden": header.hidden,
             "actions": header.outputs,
             "saturated_inputs": saturated,
-            "input_range": (header.numeric == Numeric::Q15).then(|| f64::from(header.formats.input_scale).exp2()),
+            "snapshot": self.snapshot,
+            "input_range": network.numeric.is_fixed().then(|| f64::from(header.formats.input_scale).exp2()),
         }))
     }
 }
@@ -237,7 +256,7 @@ fn read_reset(tensor: &Tensor, steps: usize, path: &Path) -> Result<Vec<bool>, F
 }
 
 /// What the arithmetics do differently in a replay.
-trait Replayed: Scalar {
+pub(crate) trait Replayed: Scalar {
     /// One step on a row of real numbers; returns the logits.
     fn feed<'a>(agent: &'a mut Agent<'_, '_, Self>, row: &[f64]) -> Result<&'a [Self::Output], InputError>;
     /// A tensor of real numbers.
@@ -254,16 +273,6 @@ impl Replayed for f64 {
     }
 }
 
-impl Replayed for FastF32 {
-    fn feed<'a>(agent: &'a mut Agent<'_, '_, FastF32>, row: &[f64]) -> Result<&'a [f32], InputError> {
-        agent.step_real(&to_f32(row))
-    }
-
-    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
-        Tensor::from_f32(shape, values)
-    }
-}
-
 impl Replayed for f32 {
     fn feed<'a>(agent: &'a mut Agent<'_, '_, f32>, row: &[f64]) -> Result<&'a [f32], InputError> {
         agent.step(&to_f32(row))
@@ -274,37 +283,65 @@ impl Replayed for f32 {
     }
 }
 
-impl Replayed for Q15 {
-    fn feed<'a>(agent: &'a mut Agent<'_, '_, Q15>, row: &[f64]) -> Result<&'a [Q16], InputError> {
-        agent.step_real(&to_f32(row))
-    }
+/// Arithmetics that take real inputs and show them in f32.
+macro_rules! replayed_in_f32 {
+    ($($scalar:ty),+) => {
+        $(impl Replayed for $scalar {
+            fn feed<'a>(agent: &'a mut Agent<'_, '_, $scalar>, row: &[f64]) -> Result<&'a [Self::Output], InputError> {
+                agent.step_real(&to_f32(row))
+            }
 
-    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
-        Tensor::from_f32(shape, values)
-    }
+            fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+                Tensor::from_f32(shape, values)
+            }
+        })+
+    };
 }
+
+replayed_in_f32!(FastF32, Q15, Q7);
 
 fn to_f32(row: &[f64]) -> Vec<f32> {
     row.iter().map(|&value| value as f32).collect()
 }
 
-/// Runs the network and returns the outputs and the number of clamped inputs.
-fn run<S: Replayed>(words: &[u32], inputs: &Inputs) -> Result<(Archive, u32)> {
+/// What a replay leaves behind.
+struct Replay {
+    /// The outputs.
+    archive: Archive,
+    /// The number of clamped inputs.
+    saturated: u32,
+    /// The agent at the end.
+    snapshot: Vec<u8>,
+}
+
+/// Runs the network on the inputs, from birth or from a snapshot.
+fn run<S: Replayed>(words: &[u32], inputs: &Inputs, before: Option<&SnapshotFile>) -> Result<Replay> {
     let network = Network::<S>::new(words)?;
     let mut memory = vec![0; network.memory_words()];
     let mut agent = Agent::new(&network, &mut memory)?;
     let mut record = Record::<S>::new();
     let mut saturated = 0;
+    let mut life = match before {
+        Some(snapshot) => snapshot.restore(&mut agent)?,
+        None => Life::default(),
+    };
     for step in 0..inputs.steps {
         interrupt::check()?;
         if inputs.reset[step] {
             saturated += agent.saturated_inputs();
             agent.reset();
+            life = Life::default();
         }
+        life.step = life.step.saturating_add(1);
         record.step(&mut agent, inputs.row(step))?;
     }
     saturated += agent.saturated_inputs();
-    Ok((record.finish(&agent, network.header(), inputs.steps), saturated))
+    let sequence = before.map_or(1, |snapshot| snapshot.head.sequence.wrapping_add(1));
+    Ok(Replay {
+        snapshot: snapshot_file::write(&mut agent, &life, sequence),
+        archive: record.finish(&agent, network.header(), inputs.steps),
+        saturated,
+    })
 }
 
 /// Everything that an agent did, step after step.
@@ -363,7 +400,7 @@ impl<S: Replayed> Record<S> {
 }
 
 /// A square matrix, row by row.
-fn matrix<R>(size: usize, element: impl Fn(usize, usize) -> Option<R>) -> Vec<R> {
+pub(crate) fn matrix<R>(size: usize, element: impl Fn(usize, usize) -> Option<R>) -> Vec<R> {
     (0..size)
         .flat_map(|post| (0..size).map(move |pre| (post, pre)))
         .filter_map(|(post, pre)| element(post, pre))

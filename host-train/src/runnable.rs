@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use backpropamine::image::{Header, Numeric};
+use backpropamine::image::Header;
 use clap::Args;
 
 use crate::cli::{ExitKind, NumericArg};
@@ -20,7 +20,7 @@ pub struct Choice {
     /// The arithmetic; a .bpam image fixes it [default: f32]
     #[arg(long, value_enum)]
     pub numeric: Option<NumericArg>,
-    /// Largest magnitude of an input in q15 [default: the task's]
+    /// Largest magnitude of an input in q15 and q7 [default: the task's]
     #[arg(long, value_name = "R", value_parser = parse_range)]
     pub input_range: Option<f32>,
 }
@@ -55,10 +55,7 @@ impl Choice {
 
     fn open_image(&self, path: &Path) -> Result<Runnable> {
         let ImageFile { words, header, metadata } = ImageFile::load(path)?;
-        let numeric = match header.numeric {
-            Numeric::F32 => NumericArg::F32,
-            Numeric::Q15 => NumericArg::Q15,
-        };
+        let numeric = NumericArg::from(header.numeric);
         if let Some(wanted) = self.numeric.filter(|&wanted| wanted != numeric) {
             return Err(ExitKind::Usage(format!(
                 "--numeric {wanted}: {} is an image in {numeric}; leave the option out or give the safetensors model",
@@ -87,12 +84,12 @@ impl Choice {
         self.check_range_is_used(numeric)?;
         let words = match numeric {
             NumericArg::F64 | NumericArg::F32 | NumericArg::Micromath => export::f32_image(&model),
-            NumericArg::Q15 => {
+            NumericArg::Q15 | NumericArg::Q7 => {
                 let range = self
                     .input_range
                     .or_else(|| task_range(&model.metadata))
                     .or(largest.map(|x| x as f32));
-                export::q15_image(&model, path, range.unwrap_or(1.0))?.words
+                export::fixed_image(&model, numeric.image(), path, range.unwrap_or(1.0))?.words
             }
         };
         let header = Header::parse(&words).map_err(|error| image_file::refused(path, error))?;
@@ -106,8 +103,8 @@ impl Choice {
 
     /// `--input-range` means nothing in floating point.
     pub fn check_range_is_used(&self, numeric: NumericArg) -> Result<(), ExitKind> {
-        if self.input_range.is_some() && numeric != NumericArg::Q15 {
-            let message = format!("--input-range: {numeric} has no input scale; leave it out or use --numeric q15");
+        if self.input_range.is_some() && !numeric.is_fixed() {
+            let message = format!("--input-range: {numeric} has no input scale; leave it out or use --numeric q15 or q7");
             return Err(ExitKind::Usage(message));
         }
         Ok(())
@@ -120,7 +117,8 @@ pub fn task_range(metadata: &BTreeMap<String, String>) -> Option<f32> {
     trained_config(metadata, Path::new("metadata")).ok()??.task().ok()?.input_range()
 }
 
-fn parse_range(text: &str) -> Result<f32, String> {
+/// Parses `--input-range`.
+pub fn parse_range(text: &str) -> Result<f32, String> {
     text.parse()
         .ok()
         .filter(|range: &f32| range.is_finite() && *range > 0.0)

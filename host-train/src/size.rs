@@ -22,17 +22,17 @@ use crate::cli::{Console, Report};
 use crate::device::board::{Board, Kind};
 use crate::device::emulator::{self, Options};
 use crate::device::firmware::{Elf, Firmware, Recipe};
-use crate::export::{self, f32_image, memory_bytes, q15_image};
+use crate::export::{self, f32_image, fixed_image, memory_bytes};
 use crate::image_file::{self, ImageFile, tensor_name};
 use crate::model::{self, Model, rule_word};
 
 /// Predict flash, memory and stack on a board, without building
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of a model both formats are shown, of an image its own. The program is the firmware's `cue` (on a real board, its own).
+Of a model all formats are shown, of an image its own. The program is the firmware's `cue` (on a real board, its own).
 
 JSON: board, flash_bytes, ram_bytes (the board's) and formats [{numeric, flash_bytes, ram_bytes, stack_bytes, fits,
-largest_hidden, largest_term {name, memory, bytes}}].
+estimated (code and stack are another format's), largest_hidden, largest_term {name, memory, bytes}}].
 
 Example: backpropamine size model.safetensors --board netduinoplus2")]
 pub struct SizeCommand {
@@ -69,6 +69,11 @@ impl SizeCommand {
         for format in &formats {
             console.say(format.line());
         }
+        for Prediction { numeric, .. } in formats.iter().filter(|format| format.estimated) {
+            console.say(format_args!(
+                "{numeric}: code and stack are estimated from q15's; image and memory are exact"
+            ));
+        }
         Report::done(json!({ "board": board.name, "flash_bytes": board.flash, "ram_bytes": board.ram, "formats": formats }))
     }
 }
@@ -79,7 +84,9 @@ fn headers(path: &Path) -> Result<Vec<Header>> {
         return Ok(vec![ImageFile::load(path)?.header]);
     }
     let model = Model::load(path)?;
-    Ok([Numeric::F32, Numeric::Q15].map(|numeric| export::header(&model, numeric)).to_vec())
+    Ok([Numeric::F32, Numeric::Q15, Numeric::Q7]
+        .map(|numeric| export::header(&model, numeric))
+        .to_vec())
 }
 
 /// What a program takes.
@@ -96,7 +103,7 @@ pub struct Cost {
 /// One format of a network on a board.
 #[derive(Debug, Clone, Serialize)]
 pub struct Prediction {
-    /// `f32` or `q15`.
+    /// `f32`, `q15` or `q7`.
     pub numeric: String,
     /// Flash of the whole program.
     pub flash_bytes: usize,
@@ -108,6 +115,8 @@ pub struct Prediction {
     pub fits: bool,
     /// The largest number of hidden neurons that would.
     pub largest_hidden: usize,
+    /// Whether code and stack are those of another format, because this one's have not been measured.
+    pub estimated: bool,
     largest_term: Term,
 }
 
@@ -135,6 +144,7 @@ impl Prediction {
             ram_bytes: cost.ram,
             stack_bytes: cost.stack,
             fits: cost.fits(board),
+            estimated: program.numeric != format!("{:?}", header.numeric).to_lowercase(),
             largest_hidden: hidden
                 .into_iter()
                 .find(|&hidden| program.cost(&sized(hidden)).fits(board))
@@ -218,13 +228,13 @@ impl Table {
 }
 
 /// A program around networks of one rule in one format on one kind of board, measured for several network sizes.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct Program {
     /// Rust target.
     pub target: String,
     /// Firmware binary.
     pub binary: String,
-    /// `f32` or `q15`.
+    /// `f32`, `q15` or `q7`.
     pub numeric: String,
     /// Metadata word of the rule.
     pub rule: String,
@@ -241,6 +251,9 @@ pub struct Program {
 /// One part in so many is added to the measured stack: networks of other sizes spill other registers.
 const STACK_MARGIN: usize = 12;
 
+/// Stack that q7's programs may take beyond q15's.
+const UNMEASURED_STACK: usize = 256;
+
 const MEASURED: &str = include_str!("size.toml");
 
 impl Program {
@@ -251,7 +264,24 @@ impl Program {
     fn of(header: &Header, board: &Board) -> Result<Self> {
         let numeric = format!("{:?}", header.numeric).to_lowercase();
         let key = [board.target, binary_of(board), &numeric, rule_word(header.rule)];
-        let found = Table::measured()?.program.into_iter().find(|program| program.key() == key);
+        let programs = Table::measured()?.program;
+        // A board whose own program has not been measured counts as the emulated one of its target.
+        let find = |numeric: &str| {
+            let mut of_target = programs.iter().filter(|program| {
+                let [target, _, found, rule] = program.key();
+                [target, found, rule] == [key[0], numeric, key[3]]
+            });
+            let own = of_target.clone().find(|program| program.key()[1] == key[1]);
+            own.or_else(|| of_target.next()).cloned()
+        };
+        // Until somebody measures q7's programs they are taken to be as large as q15's with more stack, and said to be estimated.
+        let nearest = || {
+            find("q15").map(|program| Program {
+                stack: program.stack + UNMEASURED_STACK,
+                ..program
+            })
+        };
+        let found = find(&numeric).or_else(|| (header.numeric == Numeric::Q7).then(nearest).flatten());
         found.with_context(|| {
             let command = "cargo run -p backpropamine-train --example calibrate_size";
             format!("{}: {} has not been measured; run `{command}`", board.name, key.join(" "))
@@ -378,9 +408,9 @@ pub fn cue_image(numeric: &str, rule: Rule, hidden: usize) -> Result<Vec<u32>> {
     archive.metadata = words.map(|(key, word)| (key.to_owned(), word.to_owned())).into();
     let path = Path::new("calibration");
     let model = Model::from_archive(&archive, path)?;
-    Ok(if numeric == "f32" {
-        f32_image(&model)
-    } else {
-        q15_image(&model, path, 1.0)?.words
+    Ok(match numeric {
+        "f32" => f32_image(&model),
+        "q7" => fixed_image(&model, Numeric::Q7, path, 1.0)?.words,
+        _ => fixed_image(&model, Numeric::Q15, path, 1.0)?.words,
     })
 }

@@ -170,12 +170,17 @@ impl<C: Course> Trainer<C> {
         let count = self.curriculum.batch(stages, training, &self.config.curriculum) as u32;
         let first = self.iteration.wrapping_mul(training.batch.max(self.config.curriculum.batch) as u32);
         let rng = Rng::new(self.config.run.seed);
-        let episodes = player.play_batch(&self.course, self.curriculum.stage, rng, first, count);
         let stage = self.curriculum.stage;
-        let scores = episodes.iter().map(|episode| self.course.score(stage, episode));
-        let score = scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of));
-        let reward = mean_reward(&episodes);
-        let (loss, gradients) = a2c::gradients(&self.model, player.weights(), episodes, training, self.path)?;
+        let (course, model, path) = (&self.course, &self.model, self.path);
+        // Within the pool as a whole: from outside, every parallel loop is handed over and waited for, which costs a small
+        // network more than its arithmetic.
+        let (score, reward, (loss, gradients)) = rayon::scope(|_| {
+            let episodes = player.play_batch(course, stage, rng, first, count);
+            let scores = episodes.iter().map(|episode| course.score(stage, episode));
+            let score = scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of));
+            let reward = mean_reward(&episodes);
+            (score, reward, a2c::gradients(model, player.weights(), episodes, training, path))
+        });
         let norm = optim::norm(&gradients);
         ensure!(
             norm.is_finite(),

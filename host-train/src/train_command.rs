@@ -1,10 +1,13 @@
 //! `train`: meta-trains one or several seeds into run folders.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use backpropamine::rule::Rule;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Console, ExitKind, Report, rule_parser};
 use crate::config::Config;
+use crate::interrupt;
 use crate::model::rule_word;
 use crate::rollout::Course;
 use crate::run::{self, Progress};
@@ -38,7 +42,7 @@ pub struct TrainCommand {
     /// The learning rule: none, hebbian, simple or retroactive
     #[arg(long, value_parser = rule_parser())]
     rule: Option<Rule>,
-    /// Seeds, such as 1,2,5-9; several go to OUT/seed-N
+    /// Seeds, such as 1,2,5-9; several train side by side, each in OUT/seed-N
     #[arg(long, value_name = "SEEDS")]
     seed: Option<Seeds>,
     /// Where to compute: cpu or cuda[:n]
@@ -116,28 +120,61 @@ impl std::str::FromStr for Seeds {
 }
 
 impl TrainCommand {
-    /// Trains every seed, one after another.
+    /// Trains every seed.
     ///
     /// # Errors
-    /// See [`run::train_in`].
+    /// See [`run::train_in`]. A seed that fails does not stop the others; the first failure is returned when all have ended.
     pub fn run(&self, console: &Console) -> Result<Report> {
         let Device::Cpu = self.device;
         if self.out.is_file() {
             return Err(ExitKind::Usage(format!("--out {}: a file is in the way", self.out.display())).into());
         }
-        let seeds = self
-            .seed
-            .as_ref()
-            .map_or(vec![None], |seeds| seeds.0.iter().copied().map(Some).collect());
-        let mut runs = Vec::new();
-        for &seed in &seeds {
-            let folder = match seed {
-                Some(seed) if seeds.len() > 1 => self.out.join(format!("seed-{seed}")),
-                _ => self.out.clone(),
-            };
-            runs.push(self.train_one(&folder, seed, console)?);
-        }
+        let runs = match &self.seed {
+            Some(Seeds(seeds)) if seeds.len() > 1 => self.side_by_side(seeds, console)?,
+            Some(Seeds(seeds)) => vec![self.train_one(&self.out, seeds.first().copied(), console)?],
+            None => vec![self.train_one(&self.out, None, console)?],
+        };
         Report::done(json!({ "runs": runs }))
+    }
+
+    /// Trains several seeds at once, as many as there are threads, which they share evenly. A run's bits do not depend on
+    /// its threads, and one on a thread of its own waits for no other.
+    fn side_by_side(&self, seeds: &[u64], console: &Console) -> Result<Vec<Value>> {
+        let threads = rayon::current_num_threads();
+        let workers = threads.min(seeds.len());
+        let (next, ended) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        let work = &|share: usize| -> Result<()> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(share).build()?;
+            pool.install(|| {
+                while !interrupt::requested()
+                    && let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let outcome = self.train_one(&self.out.join(format!("seed-{seed}")), Some(seed), console);
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    ended.insert(seed, outcome);
+                }
+            });
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let share = |worker: usize| threads / workers + usize::from(worker < threads % workers);
+            let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(share(worker)))).collect();
+            handles.into_iter().try_for_each(|handle| match handle.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let outcomes: Vec<_> = seeds
+            .iter()
+            .filter_map(|seed| ended.remove(seed).map(|outcome| (*seed, outcome)))
+            .collect();
+        summarise(&outcomes, console);
+        interrupt::check()?;
+        outcomes
+            .into_iter()
+            .map(|(seed, outcome)| outcome.with_context(|| format!("seed {seed}")))
+            .collect()
     }
 
     fn train_one(&self, folder: &Path, seed: Option<u64>, console: &Console) -> Result<Value> {
@@ -151,7 +188,11 @@ impl TrainCommand {
     fn train_course<C: Course>(&self, folder: &Path, course: C, config: Config, console: &Console) -> Result<Value> {
         warn(&config, console);
         let started = Instant::now();
+        let several = self.seed.as_ref().is_some_and(|Seeds(seeds)| seeds.len() > 1);
         let mut display = Display::new(&config, &course, console);
+        if several {
+            display = display.beside_others(config.run.seed);
+        }
         let trainer = run::train_in(folder, config, course, self.resume, |progress| display.show(&progress))?;
         display.finish();
         let curriculum = trainer.curriculum();
@@ -188,6 +229,38 @@ impl TrainCommand {
     }
 }
 
+/// One line per seed, and how they did together.
+fn summarise(outcomes: &[(u64, Result<Value>)], console: &Console) {
+    let mut scores = Vec::new();
+    for (seed, outcome) in outcomes {
+        match outcome {
+            Ok(run) => {
+                let score = run["score"].as_f64();
+                scores.extend(score);
+                console.say(format_args!(
+                    "seed {seed}: {}, {} iterations, {} restarts",
+                    percent(score),
+                    run["iterations"],
+                    run["restarts"]
+                ));
+            }
+            Err(error) => console.say(format_args!("seed {seed}: {error:#}")),
+        }
+    }
+    scores.sort_by(f64::total_cmp);
+    if let (Some(&least), Some(&most)) = (scores.first(), scores.last()) {
+        let middle = (scores[(scores.len() - 1) / 2] + scores[scores.len() / 2]) / 2.0;
+        console.say(format_args!(
+            "{} of {} seeds trained; score: median {}, from {} to {}",
+            scores.len(),
+            outcomes.len(),
+            percent(Some(middle)),
+            percent(Some(least)),
+            percent(Some(most))
+        ));
+    }
+}
+
 fn warn(config: &Config, console: &Console) {
     if config.network.rule.has_eligibility() && !config.training.clamp_eta {
         console.note("warning: training.clamp_eta is off: the rate of the eligibility trace may leave [0, 1]");
@@ -208,6 +281,8 @@ pub(crate) struct Display {
     score_name: String,
     every: u32,
     full: bool,
+    /// What its lines begin with.
+    prefix: String,
 }
 
 impl Display {
@@ -225,6 +300,17 @@ impl Display {
             score_name: course.score_name().to_owned(),
             every: config.run.checkpoint_every,
             full: false,
+            prefix: String::new(),
+        }
+    }
+
+    /// Lines that name their seed rather than a bar, where several runs share the terminal.
+    fn beside_others(self, seed: u64) -> Self {
+        self.finish();
+        Self {
+            bar: None,
+            prefix: format!("seed {seed}: "),
+            ..self
         }
     }
 
@@ -247,8 +333,9 @@ impl Display {
                 bar.set_message(format!("{stage}, attempt {}, {score}", metrics.attempt + 1));
             }
             None if (metrics.iteration + 1).is_multiple_of(self.every) && self.console.is_verbose() => self.console.note(format_args!(
-                "iteration {} ({made}/{all} of the full task), attempt {}, {stage}: {score}, \
+                "{}iteration {} ({made}/{all} of the full task), attempt {}, {stage}: {score}, \
                      reward {:.2}, gradient norm {:.2}",
+                self.prefix,
                 metrics.iteration + 1,
                 metrics.attempt + 1,
                 metrics.reward,

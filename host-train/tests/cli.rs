@@ -231,7 +231,7 @@ fn compare(design: Design, steps: usize) {
     let model = desk.model(&design);
     let (x, reset) = desk.inputs(steps, design.inputs, design.seed.is_multiple_of(2));
     let expected = Reference(design, &model).run(&x, &reset);
-    for (numeric, tolerance) in [("f64", 1e-9), ("f32", 1e-4), ("q15", 0.02)] {
+    for (numeric, tolerance) in [("f64", 1e-9), ("f32", 1e-4), ("q15", 0.02), ("q7", 0.5)] {
         let found = desk.replay(&format!("--numeric {numeric}"));
         assert!(found.keys().eq(expected.keys()), "{design:?}: {:?}", found.keys());
         for (name, expected) in &expected {
@@ -344,7 +344,7 @@ fn a_replay_has_the_types_and_shapes_of_the_format() {
         ..Design::default()
     });
     desk.inputs(6, 3, false);
-    for (numeric, dtype) in [("f64", Dtype::F64), ("f32", Dtype::F32), ("q15", Dtype::F32)] {
+    for (numeric, dtype) in [("f64", Dtype::F64), ("f32", Dtype::F32), ("q15", Dtype::F32), ("q7", Dtype::F32)] {
         desk.replay(&format!("--numeric {numeric}"));
         let file = std::fs::read(desk.path("out.safetensors")).unwrap();
         let archive = SafeTensors::deserialize(&file).unwrap();
@@ -415,10 +415,10 @@ fn an_image_replays_as_its_model_and_fixes_the_arithmetic() {
         ..Design::default()
     });
     desk.inputs(10, 3, true);
-    for numeric in ["f32", "q15"] {
+    for numeric in ["f32", "q15", "q7"] {
         let of_model = desk.replay(&format!(
             "--numeric {numeric} {}",
-            if numeric == "q15" { "--input-range 1" } else { "" }
+            if numeric == "f32" { "" } else { "--input-range 1" }
         ));
         desk.run(&format!("export model.safetensors --numeric {numeric} --out x.bpam"))
             .success();
@@ -560,7 +560,7 @@ fn bad_images_end_with_3_and_a_message_that_names_file_and_field() {
     let desk = Desk::new();
     desk.model(&Design::default());
     desk.inputs(2, 3, false);
-    for numeric in ["f32", "q15"] {
+    for numeric in ["f32", "q15", "q7"] {
         desk.run(&format!("export model.safetensors --numeric {numeric} --out good.bpam"))
             .success();
         let good = std::fs::read(desk.path("good.bpam")).unwrap();
@@ -614,6 +614,9 @@ fn an_export_says_what_it_lost_and_how_large_it_is() {
     assert!(recurrent["worst_error"].as_f64().unwrap() <= 0.5 / f64::from(bits).exp2());
     let f32_bytes = desk.json("export model.safetensors --out y.bpam")["bytes"].as_u64().unwrap();
     assert!(report["bytes"].as_u64().unwrap() < f32_bytes * 6 / 10);
+    let narrow = desk.json("export model.safetensors --numeric q7 --out z.bpam");
+    assert!(narrow["bytes"].as_u64().unwrap() < report["bytes"].as_u64().unwrap() * 6 / 10);
+    assert!(narrow["memory_bytes"].as_u64().unwrap() * 2 <= report["memory_bytes"].as_u64().unwrap() + 64);
     desk.fails("export model.safetensors --numeric f64 --out out", 2, &["f64"]);
     desk.fails(
         "export model.safetensors --numeric f32 --input-range 1 --out out",
@@ -630,29 +633,34 @@ fn an_export_says_what_it_lost_and_how_large_it_is() {
 }
 
 #[test]
-fn q15_refuses_what_does_not_fit_by_name() {
+fn fixed_point_refuses_what_does_not_fit_by_name() {
     let desk = Desk::new();
-    for (name, value) in [
-        ("recurrent.weight", 4e4),
-        ("input.weight", 1e20),
-        ("policy.bias", 3e4),
-        ("policy.weight", 3.5e4),
-        ("recurrent.eta", 1.5),
+    for (numeric, name, value) in [
+        ("q15", "recurrent.weight", 4e4),
+        ("q15", "input.weight", 1e20),
+        ("q15", "policy.bias", 3e4),
+        ("q15", "policy.weight", 3.5e4),
+        ("q15", "recurrent.eta", 1.5),
+        ("q7", "recurrent.weight", 128.0),
+        ("q7", "recurrent.alpha", 128.0),
+        ("q7", "policy.weight", 1e20),
+        ("q7", "policy.bias", 3e4),
+        ("q7", "recurrent.eta", 1.5),
     ] {
         let mut model = Design::default().model();
         model.tensors.get_mut(name).unwrap().1[0] = value;
         model.write(&desk.path("model.safetensors"));
         desk.fails(
-            "export model.safetensors --numeric q15 --out out",
+            &format!("export model.safetensors --numeric {numeric} --out out"),
             3,
-            &["model.safetensors: ", name, "expected", "found", "--numeric f32"],
+            &["model.safetensors: ", name, "expected", "found", numeric, "--numeric f32"],
         );
         desk.run("export model.safetensors --out f32.bpam").success();
     }
 }
 
 #[test]
-fn q15_sums_at_their_bound_do_not_wrap() {
+fn sums_at_their_bound_do_not_wrap() {
     let desk = Desk::new();
     let design = Design {
         rule: "hebbian",
@@ -661,7 +669,14 @@ fn q15_sums_at_their_bound_do_not_wrap() {
         actions: 1,
         ..Design::default()
     };
-    for magnitude in [0.5, 3.0, 100.0, 440.0] {
+    for (numeric, magnitude) in [
+        ("q15", 0.5),
+        ("q15", 3.0),
+        ("q15", 100.0),
+        ("q15", 440.0),
+        ("q7", 3.0),
+        ("q7", 127.0),
+    ] {
         let mut model = design.model();
         for name in ["input.weight", "recurrent.weight", "recurrent.alpha", "policy.weight"] {
             model.tensors.get_mut(name).unwrap().1.fill(magnitude);
@@ -675,7 +690,7 @@ fn q15_sums_at_their_bound_do_not_wrap() {
                 &BTreeMap::from([("x".to_owned(), (vec![6, 40], x))]),
                 None,
             );
-            let outputs = desk.replay("--numeric q15 --input-range 1");
+            let outputs = desk.replay(&format!("--numeric {numeric} --input-range 1"));
             assert!(outputs["hidden"].iter().all(|h| h * f64::from(sign) > 0.99), "{magnitude}");
             let expected = f64::from(sign * magnitude) * 70.0;
             assert!(
@@ -695,9 +710,14 @@ fn a_size_names_board_formats_and_the_largest_term() {
     });
     let report = desk.json("size model.safetensors --board netduinoplus2");
     let formats = report["formats"].as_array().unwrap();
-    assert_eq!((&formats[0]["numeric"], &formats[1]["numeric"]), (&"f32".into(), &"q15".into()));
+    let numerics: Vec<_> = formats.iter().map(|format| format["numeric"].as_str().unwrap()).collect();
+    assert_eq!(numerics, ["f32", "q15", "q7"]);
     for format in formats {
-        assert_eq!(format["fits"], false, "two traces of 200 neurons in 128 KiB");
+        assert_eq!(
+            format["fits"],
+            format["numeric"] == "q7",
+            "two traces of 200 neurons in 128 KiB need 8 bits"
+        );
         assert_eq!(
             (&format["largest_term"]["name"], &format["largest_term"]["memory"]),
             (&"Hebbian trace".into(), &"RAM".into())

@@ -21,6 +21,7 @@ use backpropamine_train::device::toolchain::{Source, Toolchain};
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::rollout::Single;
 use backpropamine_train::runnable::{Choice, Runnable};
+use backpropamine_train::size::linked_sections;
 use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
 use clap::ValueEnum;
@@ -81,7 +82,7 @@ fn golden_digests_are_equal_on_every_core() {
 fn odd_networks_are_equal_on_every_core_with_the_room() {
     let mut expected = Vec::new();
     let (mut image, mut memory) = (vec![0; odd::IMAGE_WORDS], vec![0; odd::MEMORY_WORDS]);
-    let report = |rule, hidden, digest| expected.push(format!("odd {rule} {hidden} {digest:016x}"));
+    let report = |numeric, rule, hidden, digest| expected.push(format!("odd {numeric} {rule} {hidden} {digest:016x}"));
     odd::digests(&mut image, &mut memory, report).unwrap();
     expected.push("end".into());
     for core in ["mps2-an386", "mps2-an500", "mps2-an385", "mps2-an505"] {
@@ -97,7 +98,7 @@ fn odd_networks_are_equal_on_every_core_with_the_room() {
 #[test]
 fn embedded_lifetimes_are_the_hosts_record_for_record() {
     for core in CORES.into_iter().chain(["netduinoplus2"]) {
-        for name in ["simple-f32", "retroactive-q15"] {
+        for name in ["simple-f32", "retroactive-q15", "retroactive-q7"] {
             let network = network(name);
             let run = Run {
                 network: &network,
@@ -246,12 +247,16 @@ fn a_run_that_takes_too_long_is_ended() {
     assert!(error.contains("did not end within 2 s"), "{error}");
 }
 
-/// No such board is here, so this is all that can be shown of it; `firmware/src/button.rs` has tests of its logic.
+/// No such board is here, so this is all that can be shown of them; `firmware/src/taught.rs` has tests of their logic.
 #[test]
-fn the_real_boards_firmware_builds() {
-    let recipe = Recipe {
-        features: Some("nrf52840"),
-        ..Recipe::new("nrf52840", board("nrf52840"))
-    };
-    FIRMWARE.build(&recipe).unwrap();
+fn the_real_boards_firmware_builds_and_fits() {
+    for name in ["nrf52840", "stm32f4", "rp2040"] {
+        let board = board(name);
+        let recipe = Recipe {
+            features: Some(name),
+            ..Recipe::new(name, board)
+        };
+        let (flash, ram) = linked_sections(&FIRMWARE.build(&recipe).unwrap().bytes).unwrap();
+        assert!(flash < board.flash as usize && ram < board.ram as usize, "{name}: {flash}, {ram}");
+    }
 }

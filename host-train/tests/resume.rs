@@ -102,6 +102,25 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
 
 #[cfg(unix)]
 #[test]
+fn seeds_side_by_side_leave_the_files_of_runs_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = ["--set", "training.iterations=20", "--set", "curriculum.cues=[]"];
+    let together = folder.path().join("together");
+    let mut command = train(&together, &short);
+    command.args(["--seed", "4,6-7"]).env("RAYON_NUM_THREADS", "2");
+    assert_done(&run(command));
+    for seed in ["4", "6", "7"] {
+        let alone = folder.path().join(seed);
+        let mut command = train(&alone, &short);
+        assert_done(&run({
+            command.args(["--seed", seed]);
+            command
+        }));
+        assert_same_run(&together.join(format!("seed-{seed}")), &alone);
+    }
+}
+
+#[test]
 fn ctrl_c_saves_and_says_130() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));

@@ -1,4 +1,4 @@
-//! The golden lifetimes: small networks of every rule in both arithmetics, whose digests are committed and must come out
+//! The golden lifetimes: small networks of every rule in every arithmetic, whose digests are committed and must come out
 //! on every machine. The images lie in `tests/golden/` beside `digests.txt`, which has one line per lifetime:
 //! name, seed, digest. Firmware embeds the same files and prints the same lines.
 
@@ -8,11 +8,11 @@ use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
 use backpropamine::rule::{Granularity, Rule, Squash};
-use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::scalar::{Q7, Q15, Scalar};
 use backpropamine::task::Task;
 use backpropamine::task::cue::{Config, Cue};
 
-use crate::image::{f32_words, q15_words};
+use crate::image::{f32_words, q7_words, q15_words};
 use crate::parameters::{Parameters, Shape};
 
 /// Lifetimes of each image: evaluation seeds from the first on.
@@ -28,6 +28,7 @@ pub fn images() -> Vec<(String, Vec<u32>)> {
             [
                 (format!("{name}-f32"), f32_words(&parameters)),
                 (format!("{name}-q15"), q15_words(&parameters, range)),
+                (format!("{name}-q7"), q7_words(&parameters, range)),
             ]
         })
         .collect()
@@ -80,9 +81,10 @@ pub fn folder() -> PathBuf {
 /// The digest lines of one image.
 pub fn digests(name: &str, words: &[u32]) -> String {
     let seeds = EVALUATION_SEED..EVALUATION_SEED + LIFETIMES;
-    let digest = match name.ends_with("q15") {
-        true => digest::<Q15>,
-        false => digest::<f32>,
+    let digest = match name.rsplit('-').next() {
+        Some("q15") => digest::<Q15>,
+        Some("q7") => digest::<Q7>,
+        _ => digest::<f32>,
     };
     seeds.map(|seed| format!("{name} {seed} {:016x}\n", digest(words, seed))).collect()
 }

@@ -20,17 +20,31 @@ pub fn f32_words(parameters: &Parameters) -> Vec<u32> {
 /// # Panics
 /// When a number is too large for any format.
 pub fn q15_words(parameters: &Parameters, input_range: f32) -> Vec<u32> {
-    let header = q15_header(parameters, input_range);
+    fixed_words(parameters, Numeric::Q15, input_range)
+}
+
+/// The q7 image, likewise.
+///
+/// # Panics
+/// When a number is too large for any format.
+pub fn q7_words(parameters: &Parameters, input_range: f32) -> Vec<u32> {
+    fixed_words(parameters, Numeric::Q7, input_range)
+}
+
+fn fixed_words(parameters: &Parameters, numeric: Numeric, input_range: f32) -> Vec<u32> {
+    let header = fixed_header(parameters, numeric, input_range);
     lay_out(parameters, &header, |section, numbers, columns| {
         let stored = |number: &f32| (f64::from(*number) * unit(&header, section)).round() as i64;
-        match section {
-            Section::Mask => numbers.iter().map(|&modulated| modulated as u32).collect(),
-            _ if is_wide(section) => numbers.iter().map(|number| stored(number) as u32).collect(),
-            _ => numbers
-                .chunks(columns.max(1))
-                .flat_map(|row| pairs(row.iter().map(stored).collect()))
-                .collect(),
-        }
+        let (width, stride) = match section {
+            Section::Mask => (4, columns),
+            _ if is_wide(section) => (4, columns),
+            Section::Eta | Section::HebbianEta => (numeric.rate_bytes(), numeric.stride(columns)),
+            _ => (numeric.weight_bytes(), numeric.stride(columns)),
+        };
+        numbers
+            .chunks(columns.max(1))
+            .flat_map(|row| packed(row.iter().map(stored), width, stride))
+            .collect()
     })
 }
 
@@ -38,6 +52,7 @@ pub fn q15_words(parameters: &Parameters, input_range: f32) -> Vec<u32> {
 pub fn header(parameters: &Parameters) -> Header {
     let shape = parameters.shape.normalised();
     Header {
+        checksum: 0,
         numeric: Numeric::F32,
         rule: shape.rule,
         squash: shape.squash,
@@ -60,25 +75,42 @@ pub fn header(parameters: &Parameters) -> Header {
     }
 }
 
-fn q15_header(parameters: &Parameters, input_range: f32) -> Header {
+fn fixed_header(parameters: &Parameters, numeric: Numeric, input_range: f32) -> Header {
     let base = header(parameters);
     let clip = f64::from(base.clip);
     let input_scale = input_range.log2().ceil() as i8;
-    let format = |weight: &[f64], columns| largest_bounded(weight, columns, largest_fit(weight, 15));
+    let weight = |numbers: &[f64], most| largest_fit(numbers, most, numeric.weight_bytes());
+    let format = |numbers: &[f64], columns| match numeric {
+        Numeric::Q7 => largest_quarters(numbers),
+        _ => largest_bounded(numbers, columns, weight(numbers, 15)).into(),
+    };
     let head = |weight: &[f32]| format(&reals(weight, 1.0), base.hidden);
     let recurrent = reals(&parameters.recurrent_weight, 1.0);
-    let fits = largest_fit(&recurrent, largest_fit(&reals(&parameters.alpha, 2.0 * clip), 15));
-    let plastic: Vec<f64> = (0..recurrent.len())
-        .map(|index| recurrent[index].abs() + clip * spread(&parameters.alpha, base.hidden, index).abs())
-        .collect();
+    let coupled = || {
+        let fits = weight(&recurrent, weight(&reals(&parameters.alpha, 2.0 * clip), 15));
+        let plastic: Vec<f64> = (0..recurrent.len())
+            .map(|index| recurrent[index].abs() + clip * spread(&parameters.alpha, base.hidden, index).abs())
+            .collect();
+        largest_bounded(&plastic, base.hidden, fits)
+    };
+    let alpha = |present: bool| {
+        if present {
+            largest_quarters(&reals(&parameters.alpha, clip))
+        } else {
+            0
+        }
+    };
     Header {
-        numeric: Numeric::Q15,
+        numeric,
         formats: Formats {
             input_scale,
             input: format(&reals(&parameters.input_weight, 2f64.powi(input_scale.into())), base.inputs),
-            recurrent: largest_bounded(&plastic, base.hidden, fits),
-            gain: largest_fit(&[largest_gain(parameters) / clip], 30),
-            fan_out: largest_fit(&reals(&parameters.fan_out_weight, 1.0 / clip), 14),
+            recurrent: match numeric {
+                Numeric::Q7 => largest_quarters(&recurrent) | alpha(base.rule.is_plastic()) << 8,
+                _ => coupled().into(),
+            },
+            gain: largest_fit(&[largest_gain(parameters) / clip], 30, numeric.rate_bytes()),
+            fan_out: weight(&reals(&parameters.fan_out_weight, 1.0 / clip), 14),
             modulator: head(&parameters.modulator_weight),
             policy: head(&parameters.policy_weight),
             value: head(&parameters.value_weight),
@@ -102,14 +134,29 @@ fn spread(numbers: &[f32], hidden: usize, index: usize) -> f64 {
     numbers.get(own).copied().unwrap_or(0.0).into()
 }
 
-/// The largest format, up to `most`, at which every number fits 16 bits.
-fn largest_fit(numbers: &[f64], most: u8) -> u8 {
+/// The largest format, up to `most`, at which every number fits a width in bytes.
+fn largest_fit(numbers: &[f64], most: u8, width: usize) -> u8 {
+    let largest = 2f64.powi(8 * width as i32 - 1) - 1.0;
     let fits = |format: &u8| {
         numbers
             .iter()
-            .all(|number| (number * 2f64.powi((*format).into())).round().abs() <= 32_767.0)
+            .all(|number| (number * 2f64.powi((*format).into())).round().abs() <= largest)
     };
     (0..=most).rev().find(fits).expect("every number fits a format")
+}
+
+/// The largest q7 format, in quarters of a bit, at which every number fits 8 bits.
+fn largest_quarters(numbers: &[f64]) -> u16 {
+    let fits = |format: &u16| {
+        let scale = quarters(*format);
+        numbers.iter().all(|number| (number * scale).round().abs() <= 127.0)
+    };
+    (0..64).rev().find(fits).expect("every number fits a format")
+}
+
+/// The scale of a q7 format.
+fn quarters(format: u16) -> f64 {
+    2f64.powf(f64::from(format) / 4.0)
 }
 
 /// The largest format, up to `most`, at which no block's 32-bit sum can overflow, with activities at full scale and
@@ -165,17 +212,22 @@ fn largest_gain(parameters: &Parameters) -> f64 {
 fn unit(header: &Header, section: Section) -> f64 {
     let formats = &header.formats;
     let clip = f64::from(header.clip);
-    let power = |format: u8| 2f64.powi(format.into());
+    let power = |bits: u8| 2f64.powi(bits.into());
+    let weight = |format: u16| match header.numeric {
+        Numeric::Q7 => quarters(format),
+        _ => 2f64.powi(format.into()),
+    };
     match section {
-        Section::InputWeight => power(formats.input) * 2f64.powi(formats.input_scale.into()),
-        Section::RecurrentWeight => power(formats.recurrent),
-        Section::Alpha => power(formats.recurrent + 1) * clip,
+        Section::InputWeight => weight(formats.input) * 2f64.powi(formats.input_scale.into()),
+        Section::RecurrentWeight => weight(formats.recurrent & 255),
+        Section::Alpha if header.numeric == Numeric::Q7 => weight(formats.recurrent >> 8) * clip,
+        Section::Alpha => weight(formats.recurrent + 1) * clip,
         Section::Eta if header.rule == Rule::Retroactive => power(15),
         Section::Eta | Section::HebbianEta => power(formats.gain) / clip,
-        Section::ModulatorWeight => power(formats.modulator),
+        Section::ModulatorWeight => weight(formats.modulator),
         Section::FanOutWeight => power(formats.fan_out) / clip,
-        Section::PolicyWeight => power(formats.policy),
-        Section::ValueWeight => power(formats.value),
+        Section::PolicyWeight => weight(formats.policy),
+        Section::ValueWeight => weight(formats.value),
         Section::FanOutBias => power(20) / clip,
         Section::InputBias | Section::ModulatorBias | Section::PolicyBias | Section::ValueBias => power(20),
         Section::Mask | Section::Metadata => 1.0,
@@ -187,10 +239,14 @@ fn is_wide(section: Section) -> bool {
     matches!(section, InputBias | ModulatorBias | FanOutBias | PolicyBias | ValueBias)
 }
 
-/// A row of 16-bit numbers in words, the lower half first, a zero at the end of an odd one.
-fn pairs(row: Vec<i64>) -> Vec<u32> {
-    let half = |number: Option<&i64>| number.map_or(0, |number| *number as u16 as u32);
-    row.chunks(2).map(|pair| half(pair.first()) | half(pair.get(1)) << 16).collect()
+/// A row of `stride` numbers of `width` bytes in words, zeros at its end.
+fn packed(row: impl Iterator<Item = i64>, width: usize, stride: usize) -> Vec<u32> {
+    let bytes: Vec<u8> = row
+        .chain(std::iter::repeat(0))
+        .take(stride)
+        .flat_map(|number| number.to_le_bytes().into_iter().take(width))
+        .collect();
+    bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect()
 }
 
 /// An image whose sections are encoded by `encode(section, numbers, columns)`.

@@ -4,7 +4,7 @@ use backpropamine::embed;
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Living, Network, Source};
 use backpropamine::policy::Policy;
-use backpropamine::scalar::Q15;
+use backpropamine::scalar::{Q7, Q15};
 use backpropamine::task::Task;
 use backpropamine::task::cue::{Config, Cue};
 use backpropamine_tests::golden::folder;
@@ -14,6 +14,8 @@ embed!(simple: f32 = "../golden/simple-f32.bpam");
 embed!(retroactive: f32 = "../golden/retroactive-f32.bpam");
 embed!(simple_q15: Q15 = "../golden/simple-q15.bpam");
 embed!(masked_q15: Q15 = "../golden/masked-q15.bpam");
+embed!(simple_q7: Q7 = "../golden/simple-q7.bpam");
+embed!(masked_q7: Q7 = "../golden/masked-q7.bpam");
 
 fn digest(agent: &mut Living<'_, impl Source>) -> u64 {
     let mut task = Cue::new(Config::default()).unwrap();
@@ -50,6 +52,8 @@ fn both_doors_lead_to_the_same_life() {
     assert_same_life!(retroactive, f32, "retroactive-f32.bpam");
     assert_same_life!(simple_q15, Q15, "simple-q15.bpam");
     assert_same_life!(masked_q15, Q15, "masked-q15.bpam");
+    assert_same_life!(simple_q7, Q7, "simple-q7.bpam");
+    assert_same_life!(masked_q7, Q7, "masked-q7.bpam");
 }
 
 #[test]

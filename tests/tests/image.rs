@@ -3,8 +3,8 @@
 use backpropamine::image::{HEADER_WORDS, Header, LoadError, MAGIC, MAX_MODULATORS, MAX_UNITS, Numeric, Section, VERSION, seal};
 use backpropamine::network::{Agent, Network};
 use backpropamine::rule::{Granularity, Rule};
-use backpropamine::scalar::{Q15, Scalar};
-use backpropamine_tests::image::{f32_words, header, q15_words};
+use backpropamine::scalar::{Q7, Q15, Scalar};
+use backpropamine_tests::image::{f32_words, header, q7_words, q15_words};
 use backpropamine_tests::parameters::{Parameters, RULES, Shape};
 use proptest::prelude::*;
 
@@ -39,7 +39,10 @@ fn forged(image: &[u32], index: usize, value: u32) -> Vec<u32> {
 fn the_untouched_image_loads() {
     let words = words();
     let loaded = load(&words).unwrap();
-    let written = header(&parameters());
+    let written = Header {
+        checksum: words[3],
+        ..header(&parameters())
+    };
     assert_eq!(loaded, written);
     assert_eq!(Network::<f32>::from_bytes(bytes(&words)).unwrap().header(), &written);
 }
@@ -91,10 +94,11 @@ fn every_flipped_bit_is_noticed() {
 /// image, whose agent runs in the memory that it asks for.
 #[test]
 fn a_wrongly_written_header_is_refused_or_harmless() {
-    let (float, fixed) = (words(), q15_words(&parameters(), 1.0));
+    let (float, fixed, narrow) = (words(), q15_words(&parameters(), 1.0), q7_words(&parameters(), 1.0));
     for (word, bit) in (4..HEADER_WORDS).flat_map(|word| (0..32).map(move |bit| (word, bit))) {
         run_if_loaded::<f32>(&forged(&float, word, float[word] ^ 1 << bit));
         run_if_loaded::<Q15>(&forged(&fixed, word, fixed[word] ^ 1 << bit));
+        run_if_loaded::<Q7>(&forged(&narrow, word, narrow[word] ^ 1 << bit));
     }
 }
 
@@ -112,7 +116,7 @@ fn run_if_loaded<S: Scalar>(words: &[u32]) {
 #[test]
 fn a_bad_header_field_is_named() {
     for (index, value, field) in [
-        (4, 2, "numeric"),
+        (4, 3, "numeric"),
         (5, 1, "cell"),
         (6, 4, "rule"),
         (7, 3, "modulator function"),
@@ -332,6 +336,27 @@ fn memory_holds_what_the_rule_needs_and_no_more() {
     );
 }
 
+#[test]
+fn q7_needs_half_of_the_memory_of_q15() {
+    for rule in [Rule::Hebbian, Rule::Modulated, Rule::Retroactive] {
+        let parameters = Parameters::random(Shape::new(rule, 27, 100, 2), 1);
+        let (wide, narrow) = (q15_words(&parameters, 1.0), q7_words(&parameters, 1.0));
+        let wide = Network::<Q15>::new(&wide).unwrap();
+        let narrow = Network::<Q7>::new(&narrow).unwrap();
+        let (wide_words, narrow_words) = (wide.memory_words(), narrow.memory_words());
+        // Logits, modulator and what fills up a word stay as they are.
+        assert!(
+            narrow_words * 2 <= wide_words + 8,
+            "{rule:?}: {narrow_words} words, q15 {wide_words}"
+        );
+        let (wide_flash, narrow_flash) = (wide.header().total_words(), narrow.header().total_words());
+        assert!(
+            narrow_flash * 20 <= wide_flash * 11,
+            "{rule:?}: {narrow_flash} words of flash, q15 {wide_flash}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -339,6 +364,7 @@ proptest! {
     fn garbage_is_refused(garbage in proptest::collection::vec(any::<u32>(), 0..200)) {
         prop_assert!(load(&garbage).is_err());
         prop_assert!(Network::<Q15>::new(&garbage).is_err());
+        prop_assert!(Network::<Q7>::new(&garbage).is_err());
     }
 
     /// Past magic, version, length and checksum, to the fields behind them.
@@ -353,5 +379,6 @@ proptest! {
         seal(&mut words);
         run_if_loaded::<f32>(&words);
         run_if_loaded::<Q15>(&words);
+        run_if_loaded::<Q7>(&words);
     }
 }

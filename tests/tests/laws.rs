@@ -2,7 +2,7 @@
 
 use backpropamine::network::{Agent, Network};
 use backpropamine::rule::{Clip, Granularity, Rule, Squash};
-use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::scalar::{Q7, Q15, Scalar};
 use backpropamine_tests::image;
 use backpropamine_tests::parameters::{Draws, GRANULARITIES, Parameters, RULES, SQUASHES, Shape, count};
 use proptest::prelude::*;
@@ -68,11 +68,18 @@ impl Arithmetic for Q15 {
     }
 }
 
+impl Arithmetic for Q7 {
+    fn words(parameters: &Parameters) -> Vec<u32> {
+        image::q7_words(parameters, 4.0)
+    }
+}
+
 /// A law in every arithmetic.
 macro_rules! in_every_arithmetic {
     ($law:ident, $($argument:expr),+) => {
         $law::<f32>($($argument),+)?;
         $law::<Q15>($($argument),+)?;
+        $law::<Q7>($($argument),+)?;
     };
 }
 
@@ -340,11 +347,18 @@ proptest! {
     }
 
     #[test]
-    fn traces_never_leave_the_clip(mut parameters in networks(&PLASTIC)) {
-        for number in parameters.modulator_weight.iter_mut().chain(&mut parameters.input_weight) {
-            *number *= 20.0;
-        }
-        in_every_arithmetic!(within_the_clip, &parameters);
+    fn traces_never_leave_the_clip(parameters in networks(&PLASTIC)) {
+        let driven = |factor: f32| {
+            let mut driven = parameters.clone();
+            for number in driven.modulator_weight.iter_mut().chain(&mut driven.input_weight) {
+                *number *= factor;
+            }
+            driven
+        };
+        within_the_clip::<f32>(&driven(20.0))?;
+        within_the_clip::<Q15>(&driven(20.0))?;
+        // 8 bits hold no weights above 127.
+        within_the_clip::<Q7>(&driven(5.0))?;
     }
 
     #[test]
@@ -380,6 +394,7 @@ proptest! {
         parameters.eta.fill(1.0);
         last_product_at_eta_one::<f32>(&parameters, 1e-6)?;
         last_product_at_eta_one::<Q15>(&parameters, 1.0 / 32_768.0)?;
+        last_product_at_eta_one::<Q7>(&parameters, 0.5 / 128.0)?;
     }
 
     #[test]

@@ -17,6 +17,7 @@ const BIAS: u32 = 20;
 
 impl Kernel for Q15 {
     type Weight = i16;
+    type Rate = i16;
     type Weights = u32;
     type Values = u32;
     type Bias = i32;
@@ -52,7 +53,7 @@ impl Kernel for Q15 {
         u32::from(weight as u16) * 0x1_0001
     }
 
-    fn end(acc: i64, partial: i32, format: u8) -> i64 {
+    fn end(acc: i64, partial: i32, format: u16) -> i64 {
         acc.wrapping_add(i64::from(partial) * i64::from(scale(format)))
     }
 
@@ -112,33 +113,16 @@ impl Kernel for Q15 {
     }
 
     fn modulation(m: &[Q16], fan_out: Option<&[i16]>, bias: Option<&i32>, header: &Header) -> i16 {
-        let product = |factor: i64, m: &Q16| factor.wrapping_mul(m.to_bits().into());
-        let sum = match fan_out {
-            Some(row) => row
-                .iter()
-                .zip(m)
-                .fold(0i64, |sum, (factor, m)| sum.wrapping_add(product((*factor).into(), m))),
-            None => m
-                .iter()
-                .fold(0i64, |sum, m| sum.wrapping_add(product(header.unit_fan_out.into(), m))),
-        };
-        let format = if fan_out.is_some() { header.formats.fan_out } else { 14 };
-        // The masks change nothing; with them, shifts of 64 bits need no case of 32 and more.
-        let aligned = sum
-            .wrapping_shl(14u32.saturating_sub(format.into()) & 15)
-            .wrapping_add(Self::start(bias));
-        let shift = ACCUMULATOR.saturating_sub(header.formats.gain.into()) & 31;
-        let rounded = aligned.wrapping_add(i64::from((1u32 << shift) >> 1)) >> shift;
-        i32::try_from(rounded).map_or(if rounded < 0 { i16::MIN } else { i16::MAX }, saturate16)
+        modulation(m, fan_out, bias, header)
     }
 
     #[cfg(armv7em)]
-    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u8) -> i64 {
+    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u16) -> i64 {
         acc.wrapping_add(armv7em::dot(weight, x, scale(format)))
     }
 
     #[cfg(armv7em)]
-    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u8) -> i64 {
+    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u16) -> i64 {
         acc.wrapping_add(armv7em::plastic_dot(weight, alpha, hebb, x, scale(format)))
     }
 
@@ -176,8 +160,30 @@ fn add(hebb: Q15, increment: i32, gain_format: u32) -> Q15 {
     Q15::from_bits(saturate16(i32::from(hebb.to_bits()).saturating_add(increment)))
 }
 
+/// `M_j` as a gain, with the fan-out weights of any width.
+pub(super) fn modulation<W: Copy + Into<i64>>(m: &[Q16], fan_out: Option<&[W]>, bias: Option<&i32>, header: &Header) -> i16 {
+    let product = |factor: i64, m: &Q16| factor.wrapping_mul(m.to_bits().into());
+    let sum = match fan_out {
+        Some(row) => row
+            .iter()
+            .zip(m)
+            .fold(0i64, |sum, (factor, m)| sum.wrapping_add(product((*factor).into(), m))),
+        None => m
+            .iter()
+            .fold(0i64, |sum, m| sum.wrapping_add(product(header.unit_fan_out.into(), m))),
+    };
+    let format = if fan_out.is_some() { header.formats.fan_out } else { 14 };
+    // The masks change nothing; with them, shifts of 64 bits need no case of 32 and more.
+    let aligned = sum
+        .wrapping_shl(14u32.saturating_sub(format.into()) & 15)
+        .wrapping_add(Q15::start(bias));
+    let shift = ACCUMULATOR.saturating_sub(header.formats.gain.into()) & 31;
+    let rounded = aligned.wrapping_add(i64::from((1u32 << shift) >> 1)) >> shift;
+    i32::try_from(rounded).map_or(if rounded < 0 { i16::MIN } else { i16::MAX }, saturate16)
+}
+
 /// What aligns a block's sum with the accumulator.
-fn scale(format: u8) -> i32 {
+fn scale(format: u16) -> i32 {
     1 << 15u32.saturating_sub(format.into())
 }
 

@@ -1,15 +1,19 @@
 //! f32 on every target, f64 for host tools, and f32 with micromath's functions: one source, so one order of operations.
 
 use super::Kernel;
+#[cfg(all(armv7em, target_abi = "eabihf"))]
+use super::{Increment, learn_each, row_dot, static_dot, vfp};
 use crate::image::Header;
 use crate::rule::Squash;
 use core::convert::identity;
 
 macro_rules! float_kernel {
-    // The scalar, the floating-point number inside it and its bits, how to come from the one to the other, and tanh.
-    ($scalar:ty, $float:ty, $bits:ty, $new:expr, $get:expr, $tanh:path) => {
+    // The scalar, the floating-point number inside it and its bits, how to come from the one to the other, tanh, and
+    // methods that a processor does better.
+    ($scalar:ty, $float:ty, $bits:ty, $new:expr, $get:expr, $tanh:path $(, $override:item)*) => {
         impl Kernel for $scalar {
             type Weight = f32;
+            type Rate = f32;
             type Weights = f32;
             type Values = $float;
             type Bias = f32;
@@ -39,7 +43,7 @@ macro_rules! float_kernel {
                 weight
             }
 
-            fn end(_: $float, partial: $float, _: u8) -> $float {
+            fn end(_: $float, partial: $float, _: u16) -> $float {
                 partial
             }
 
@@ -99,6 +103,8 @@ macro_rules! float_kernel {
                 sum + Self::start(bias)
             }
 
+            $($override)*
+
             fn activity(acc: $float) -> $scalar {
                 $new($tanh(acc))
             }
@@ -118,7 +124,32 @@ macro_rules! float_kernel {
     };
 }
 
-float_kernel!(f32, f32, u32, identity, identity, crate::math::tanh_f32);
+float_kernel!(
+    f32,
+    f32,
+    u32,
+    identity,
+    identity,
+    crate::math::tanh_f32,
+    #[cfg(all(armv7em, target_abi = "eabihf"))]
+    fn dot(acc: f32, weight: &[f32], x: &[f32], format: u8) -> f32 {
+        let (acc, [weight, x]) = vfp::dot(acc, weight, x);
+        static_dot::<f32>(acc, weight, x, format)
+    },
+    #[cfg(all(armv7em, target_abi = "eabihf"))]
+    fn plastic_dot(acc: f32, weight: &[f32], alpha: &[f32], hebb: &[f32], x: &[f32], format: u8) -> f32 {
+        let (acc, [weight, alpha, hebb, x]) = vfp::plastic_dot(acc, [weight, alpha, hebb, x]);
+        row_dot::<f32>(acc, weight, alpha, hebb, x, format)
+    },
+    #[cfg(all(armv7em, target_abi = "eabihf"))]
+    fn learn(hebb: &mut [f32], eligibility: &mut [f32], increment: Increment<'_, f32>, pre: &[f32], header: &Header) {
+        let (hebb, pre) = match increment {
+            Increment::Gain(gain) => vfp::bump(hebb, pre, gain, Self::bounds(header)),
+            _ => (hebb, pre),
+        };
+        learn_each(hebb, eligibility, increment, pre, header);
+    }
+);
 float_kernel!(f64, f64, u64, identity, identity, libm::tanh);
 #[cfg(feature = "micromath")]
 float_kernel!(

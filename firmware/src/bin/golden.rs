@@ -7,7 +7,7 @@ use backpropamine::image::words_of;
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
-use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::scalar::{Q7, Q15, Scalar};
 use backpropamine::task::cue::{Config, Cue};
 use cortex_m_rt::entry;
 
@@ -35,14 +35,19 @@ fn main() -> ! {
         MEMORY,
         "none-f32": f32,
         "none-q15": Q15,
+        "none-q7": Q7,
         "hebbian-f32": f32,
         "hebbian-q15": Q15,
+        "hebbian-q7": Q7,
         "simple-f32": f32,
         "simple-q15": Q15,
+        "simple-q7": Q7,
         "retroactive-f32": f32,
         "retroactive-q15": Q15,
+        "retroactive-q7": Q7,
         "masked-f32": f32,
         "masked-q15": Q15,
+        "masked-q7": Q7,
     );
     defmt::println!("end");
     firmware::exit(0)

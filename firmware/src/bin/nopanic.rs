@@ -9,7 +9,7 @@ use backpropamine::lifetime::MAX_INPUTS;
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
 use backpropamine::rng::{Rng, Stream};
-use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::scalar::{Q7, Q15, Scalar};
 use backpropamine::task::Task;
 use backpropamine::task::cue::{self, Cue};
 use backpropamine::task::maze::{self, Maze};
@@ -51,6 +51,7 @@ fn main() -> ! {
 
     load_and_step::<f32>(black_box(&[]), LOADED);
     load_and_step::<Q15>(black_box(&[]), LOADED);
+    load_and_step::<Q7>(black_box(&[]), LOADED);
     #[cfg(feature = "sabotage")]
     black_box(LOADED[black_box(WORDS)]);
     loop {

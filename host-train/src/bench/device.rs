@@ -49,7 +49,7 @@ pub struct Report {
 /// One network.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
-    /// `f32` or `q15`.
+    /// `f32`, `q15` or `q7`.
     pub numeric: String,
     /// Neurons N.
     pub hidden: usize,
@@ -76,7 +76,7 @@ struct Ticks {
 /// When the board has no such timer, or a build or run fails.
 pub fn bench_device(firmware: &Firmware, board: &'static Board, sizes: &[usize]) -> Result<Report> {
     let mut measurements = Vec::new();
-    for numeric in [NumericArg::F32, NumericArg::Q15] {
+    for numeric in [NumericArg::F32, NumericArg::Q15, NumericArg::Q7] {
         for &hidden in sizes {
             let synapses = (hidden * hidden) as f64;
             for (kind, rule, silent) in KINDS {
@@ -117,7 +117,7 @@ fn network(numeric: NumericArg, hidden: usize, rule: &str, silent: bool) -> Resu
         }
     }
     let words = match numeric {
-        NumericArg::Q15 => export::q15_image(&model, "bench".as_ref(), 1.0)?.words,
+        NumericArg::Q15 | NumericArg::Q7 => export::fixed_image(&model, numeric.image(), "bench".as_ref(), 1.0)?.words,
         _ => export::f32_image(&model),
     };
     let header = Header::parse(&words)?;

@@ -34,7 +34,7 @@ const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
 
 /// Every board, the default one first.
-pub const BOARDS: [Board; 7] = [
+pub const BOARDS: [Board; 9] = [
     mps2("mps2-an386", "Cortex-M4F", "thumbv7em-none-eabihf"),
     mps2("mps2-an385", "Cortex-M3", "thumbv7m-none-eabi"),
     mps2("mps2-an500", "Cortex-M7", "thumbv7em-none-eabihf"),
@@ -73,6 +73,24 @@ pub const BOARDS: [Board; 7] = [
         flash: MIB,
         ram: 256 * KIB,
         kind: Kind::Real("nRF52840_xxAA"),
+    },
+    Board {
+        name: "stm32f4",
+        cpu: "Cortex-M4F",
+        target: "thumbv7em-none-eabihf",
+        memory: "stm32f4",
+        flash: MIB,
+        ram: 128 * KIB,
+        kind: Kind::Real("STM32F405RGTx"),
+    },
+    Board {
+        name: "rp2040",
+        cpu: "Cortex-M0+",
+        target: "thumbv6m-none-eabi",
+        memory: "rp2040",
+        flash: 2 * MIB,
+        ram: 264 * KIB,
+        kind: Kind::Real("RP2040"),
     },
 ];
 

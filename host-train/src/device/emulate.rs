@@ -197,7 +197,7 @@ impl ImageForBuild {
     pub fn new(network: &Runnable) -> Result<Self> {
         if matches!(network.numeric, NumericArg::F64 | NumericArg::Micromath) {
             let message = format!(
-                "--numeric {}: this firmware computes in f32 or q15; use one of these",
+                "--numeric {}: this firmware computes in f32, q15 or q7; use one of these",
                 network.numeric
             );
             return Err(ExitKind::Usage(message).into());

@@ -18,8 +18,12 @@ use crate::runnable::Choice;
 /// Put a network on a real board with a debug probe, and show what it reports
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs probe-rs and a probe; ends with Ctrl-C. On the nRF52840-DK, LED 1 is the network's answer, LED 2 the truth; \
-                        button 1 within two seconds pays -1, no press +1.\n\n\
+    after_help = "Needs probe-rs and a probe; ends with Ctrl-C. A lit answer LED says: the target was there. A press within two \
+                        seconds pays -1, no press +1.\n\n\
+                        board     answer        truth         button, to ground\n\
+                        nrf52840  LED 1         LED 2         button 1          (nRF52840-DK)\n\
+                        stm32f4   PA15, yellow  PB4, blue     PB3, USR          (pyboard, any STM32F405)\n\
+                        rp2040    GP25, LED     an LED, GP15  a switch, GP14    (Raspberry Pi Pico)\n\n\
                         JSON: board, elf_bytes.\n\n\
                         Example: backpropamine flash firmware/weights/cue-simple.bpam --board nrf52840"
 )]

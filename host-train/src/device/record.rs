@@ -5,7 +5,7 @@ use backpropamine::digest::Digest;
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
-use backpropamine::scalar::{Q15, Scalar};
+use backpropamine::scalar::{Q7, Q15, Scalar};
 use backpropamine::task::Task;
 use backpropamine::task::cue::Cue;
 use backpropamine::task::maze::Maze;
@@ -111,6 +111,7 @@ pub fn on_host(network: &Runnable, task: TaskConfig, lifetimes: u32) -> Result<V
 fn host_run<T: Task>(network: &Runnable, task: T, lifetimes: u32, show: impl Fn(&T) -> Option<Record>) -> Result<Vec<Record>> {
     match network.numeric {
         NumericArg::Q15 => live::<Q15, T>(&network.words, task, lifetimes, show),
+        NumericArg::Q7 => live::<Q7, T>(&network.words, task, lifetimes, show),
         NumericArg::F32 => live::<f32, T>(&network.words, task, lifetimes, show),
         NumericArg::F64 | NumericArg::Micromath => bail!("this firmware does not compute in {}", network.numeric),
     }

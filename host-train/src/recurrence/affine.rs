@@ -203,3 +203,52 @@ fn transpose<F: Real>(matrix: &[F], width: usize) -> Vec<F> {
         .flat_map(|column| matrix.iter().skip(column).step_by(width).copied())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor, Var};
+
+    use super::*;
+    use crate::recurrence::Kernel;
+
+    fn var(shape: (usize, usize), zeros: bool) -> Var {
+        let number = |i: usize| if zeros && i % 3 == 1 { 0.0 } else { (i as f32 * 0.7).sin() };
+        let values: Vec<f32> = (0..shape.0 * shape.1).map(number).collect();
+        Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// y and the derivatives of `Σ y²` by x, W and b, by Candle.
+    fn differentiated(x: &Var, weight: &Var, bias: &Var) -> [Vec<f32>; 4] {
+        let y = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap();
+        let store = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        let slope = |variable: &Var| numbers(store.get(variable).unwrap());
+        [numbers(&y), slope(x), slope(weight), slope(bias)]
+    }
+
+    #[test]
+    fn layers_agree_with_candle_forwards_and_back() {
+        // Few and many outputs; fewer rows than a job takes, and more.
+        for (rows, inputs, outputs) in [(5, 3, 4), (600, 27, 33), (300, 40, 2)] {
+            let (x, weight, bias) = (var((rows, inputs), true), var((outputs, inputs), false), var((1, outputs), false));
+            let theirs = differentiated(&x, &weight, &bias);
+            for kernel in [Kernel::Portable, Kernel::Auto] {
+                let layer = Affine::new(&numbers(&weight), &numbers(&bias), kernel.resolve().unwrap());
+                let y = layer.apply_rows(&numbers(&x));
+                let by_y: Vec<f32> = y.iter().map(|y| 2.0 * y).collect();
+                let gradient = layer.gradient(&numbers(&x), &by_y, true);
+                let ours = [y, gradient.inputs, gradient.weight, gradient.bias];
+                for (ours, theirs) in ours.iter().zip(&theirs) {
+                    assert_eq!(ours.len(), theirs.len());
+                    let largest = theirs.iter().fold(1.0f32, |largest, a| largest.max(a.abs()));
+                    for (a, b) in ours.iter().zip(theirs) {
+                        assert!((a - b).abs() < 1e-5 * largest, "{a} {b}");
+                    }
+                }
+            }
+        }
+    }
+}
