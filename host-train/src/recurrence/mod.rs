@@ -11,6 +11,7 @@
 
 mod affine;
 mod backward;
+pub mod cuda;
 mod forward;
 mod kernel;
 mod op;
