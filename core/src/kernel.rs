@@ -231,16 +231,16 @@ fn learn_shaped<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Inc
         Clip::Oja => S::oja(hebb, rate, post, pre, bounds),
         Clip::Hard | Clip::Soft => S::soft(hebb, S::times(rate, post), pre, bounds),
     };
-    let traces = hebb.iter_mut().zip(pre).enumerate();
+    let traces = hebb.iter_mut().zip(pre);
     match increment {
         Increment::None => (),
-        Increment::Gain(gain) => traces.for_each(|(_, (hebb, pre))| *hebb = S::soft(*hebb, gain, *pre, bounds)),
-        Increment::Rate { rate, post } => traces.for_each(|(_, (hebb, pre))| *hebb = write(*hebb, rate, post, *pre)),
-        Increment::Rates { eta, post } => traces.zip(eta).for_each(|((_, (hebb, pre)), eta)| {
+        Increment::Gain(gain) => traces.for_each(|(hebb, pre)| *hebb = S::soft(*hebb, gain, *pre, bounds)),
+        Increment::Rate { rate, post } => traces.for_each(|(hebb, pre)| *hebb = write(*hebb, rate, post, *pre)),
+        Increment::Rates { eta, post } => traces.zip(eta).for_each(|((hebb, pre), eta)| {
             *hebb = write(*hebb, S::rate(*eta), post, *pre);
         }),
         Increment::Retroactive { modulator, eta, post } => {
-            for ((index, (hebb, pre)), eligibility) in traces.zip(eligibility) {
+            for (index, ((hebb, pre), eligibility)) in traces.zip(eligibility).enumerate() {
                 *hebb = S::soft(*hebb, modulator, *eligibility, bounds);
                 *eligibility = S::drift(*eligibility, eta.at(index), post, *pre);
             }

@@ -15,6 +15,7 @@
 compile_error!("images are viewed in place, so only little-endian targets are supported");
 
 pub mod digest;
+pub mod health;
 pub mod image;
 mod kernel;
 pub mod lifetime;

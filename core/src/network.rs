@@ -342,6 +342,8 @@ struct State<'m, S: Scalar> {
     eligibility: &'m mut [S],
     /// Whether the last step's change of the traces is still to be carried out.
     pending: bool,
+    /// Whether steps leave the traces as they are.
+    frozen: bool,
     saturated: u32,
 }
 
@@ -368,6 +370,7 @@ impl<'m, S: Scalar> State<'m, S> {
             hebb: take(&mut rest, if header.rule.is_plastic() { trace } else { 0 }).ok_or(error)?,
             eligibility: take(&mut rest, if header.rule.has_eligibility() { trace } else { 0 }).ok_or(error)?,
             pending: false,
+            frozen: false,
             saturated: 0,
         };
         state.reset();
@@ -466,7 +469,7 @@ impl<'m, S: Scalar> State<'m, S> {
         }
         core::mem::swap(&mut self.before, &mut self.latest);
         core::mem::swap(&mut self.latest, &mut self.next);
-        self.pending = header.rule.is_plastic();
+        self.pending = header.rule.is_plastic() && !self.frozen;
     }
 
     /// Converts inputs from real units, saturating and counting.
@@ -664,6 +667,23 @@ impl<'m, N: Source> Living<'m, N> {
         self.source.network()
     }
 
+    /// Holds the traces as they are now, the change of the last step included, until [`Living::thaw`]: the network goes on
+    /// acting and learns nothing. Neither a reset nor a snapshot changes or keeps this switch.
+    pub fn freeze(&mut self) {
+        self.state.flush(self.source);
+        self.state.frozen = true;
+    }
+
+    /// Learning goes on with the next step; what was lived while frozen leaves no change.
+    pub fn thaw(&mut self) {
+        self.state.frozen = false;
+    }
+
+    /// Whether the traces are held.
+    pub fn is_frozen(&self) -> bool {
+        self.state.frozen
+    }
+
     /// Back to birth: activity and everything learned are forgotten.
     pub fn reset(&mut self) {
         self.state.reset();
@@ -810,6 +830,7 @@ impl<S: Scalar> State<'_, S> {
             hebb: &mut [],
             eligibility: &mut [],
             pending: false,
+            frozen: false,
             saturated: 0,
         }
     }

@@ -165,7 +165,7 @@ pub trait Scalar: Kernel + Pod + PartialOrd + core::fmt::Debug {
     /// The arithmetic of the images that this type runs. `f64` runs f32 images.
     const NUMERIC: Numeric;
     /// What a number is converted to in real units.
-    type Real: Copy + PartialOrd + core::fmt::Debug;
+    type Real: Copy + PartialOrd + core::fmt::Debug + Into<f64>;
 
     /// An activity in real units.
     fn to_real(self) -> Self::Real;

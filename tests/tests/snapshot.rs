@@ -42,7 +42,11 @@ fn live<S: Scalar>(agent: &mut Agent<S>, steps: std::ops::Range<u32>) {
 
 fn file<S: Scalar>(agent: &mut Agent<S>, life: &Life, sequence: u32) -> Vec<u8> {
     let mut file = Vec::new();
-    snapshot::write(agent, life, sequence, |bytes| Ok::<(), ()>(file.extend_from_slice(bytes))).unwrap();
+    let put = |bytes: &[u8]| {
+        file.extend_from_slice(bytes);
+        Ok::<(), ()>(())
+    };
+    snapshot::write(agent, life, sequence, put).unwrap();
     file
 }
 
@@ -327,4 +331,49 @@ fn a_header_survives_its_bytes() {
     let head = snapshot::head(&mut agent, &at(4), 12);
     assert_eq!(Head::parse(&head.to_bytes()), Ok(head));
     assert_eq!(head.fits(&network), Ok(()));
+}
+
+/// The traces are the end of a snapshot: `state` with those of `learned`, and a checksum to match.
+fn with_traces_of(learned: &[u8], state: &[u8], traces: usize) -> Vec<u8> {
+    let start = state.len() - traces;
+    let mut bytes = [&state[..start], &learned[start..]].concat();
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes[16..]);
+    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// Compares a frozen agent with one whose traces are put back after every step.
+fn frozen_is_held<S: Scalar>(words: &[u32]) {
+    let network = Network::<S>::new(words).unwrap();
+    let header = network.header();
+    let matrices = 1 + usize::from(header.rule.has_eligibility());
+    let traces = matrices * header.hidden * header.numeric.stride(header.hidden) * size_of::<S>();
+    let [mut one, mut two] = [(); 2].map(|()| vec![0; network.memory_words()]);
+    let mut frozen = Agent::new(&network, &mut one).unwrap();
+    let mut held = Agent::new(&network, &mut two).unwrap();
+    live(&mut frozen, 0..30);
+    live(&mut held, 0..30);
+    frozen.freeze();
+    let learned = file(&mut held, &at(0), 1);
+    for step in 30..50 {
+        live(&mut frozen, step..step + 1);
+        live(&mut held, step..step + 1);
+        let state = with_traces_of(&learned, &file(&mut held, &at(0), 1), traces);
+        snapshot::restore_bytes(&mut held, &state).unwrap();
+        assert_eq!(file(&mut frozen, &at(0), 1), state, "step {step}");
+    }
+    frozen.thaw();
+    assert_eq!(future(&mut frozen), future(&mut held));
+    let start = learned.len() - traces;
+    assert_ne!(file(&mut frozen, &at(0), 1)[start..], learned[start..], "it learns again");
+}
+
+#[test]
+fn a_frozen_agent_is_one_whose_traces_are_held() {
+    for rule in [Rule::Hebbian, Rule::Modulated, Rule::Retroactive] {
+        let parameters = Parameters::random(Shape::new(rule, INPUTS, 9, 2), 3);
+        frozen_is_held::<f32>(&image::f32_words(&parameters));
+        frozen_is_held::<Q15>(&image::q15_words(&parameters, 4.0));
+        frozen_is_held::<Q7>(&image::q7_words(&parameters, 4.0));
+    }
 }

@@ -4,6 +4,8 @@ use super::Kernel;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
 use super::{Increment, learn_each, row_dot, static_dot, vfp};
 use crate::image::Header;
+#[cfg(all(armv7em, target_abi = "eabihf"))]
+use crate::rule::Clip;
 use crate::rule::Squash;
 use core::convert::identity;
 
@@ -132,19 +134,19 @@ float_kernel!(
     identity,
     crate::math::tanh_f32,
     #[cfg(all(armv7em, target_abi = "eabihf"))]
-    fn dot(acc: f32, weight: &[f32], x: &[f32], format: u8) -> f32 {
+    fn dot(acc: f32, weight: &[f32], x: &[f32], format: u16) -> f32 {
         let (acc, [weight, x]) = vfp::dot(acc, weight, x);
         static_dot::<f32>(acc, weight, x, format)
     },
     #[cfg(all(armv7em, target_abi = "eabihf"))]
-    fn plastic_dot(acc: f32, weight: &[f32], alpha: &[f32], hebb: &[f32], x: &[f32], format: u8) -> f32 {
+    fn plastic_dot(acc: f32, weight: &[f32], alpha: &[f32], hebb: &[f32], x: &[f32], format: u16) -> f32 {
         let (acc, [weight, alpha, hebb, x]) = vfp::plastic_dot(acc, [weight, alpha, hebb, x]);
         row_dot::<f32>(acc, weight, alpha, hebb, x, format)
     },
     #[cfg(all(armv7em, target_abi = "eabihf"))]
     fn learn(hebb: &mut [f32], eligibility: &mut [f32], increment: Increment<'_, f32>, pre: &[f32], header: &Header) {
         let (hebb, pre) = match increment {
-            Increment::Gain(gain) => vfp::bump(hebb, pre, gain, Self::bounds(header)),
+            Increment::Gain(gain) if header.clip_kind == Clip::Hard => vfp::bump(hebb, pre, gain, Self::bounds(header)),
             _ => (hebb, pre),
         };
         learn_each(hebb, eligibility, increment, pre, header);
