@@ -7,7 +7,7 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use backpropamine_train::archive::{Archive, Tensor};
-use common::Design;
+use common::{Design, Per};
 use serde_json::Value;
 
 /// A folder with a model `m.safetensors`, and inputs `all`, `first` and `second` of 20, 12 and 8 steps.
@@ -52,7 +52,10 @@ fn file(folder: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn a_replay_goes_on_from_a_snapshot_as_if_it_had_never_stopped() {
-    let folder = folder(&Design::default());
+    let folder = folder(&Design {
+        alpha: Per::Neuron,
+        ..Design::default()
+    });
     let folder = folder.path();
     for numeric in ["f64", "f32", "micromath", "q15", "q7"] {
         let options = format!("--numeric {numeric}");
