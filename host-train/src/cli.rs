@@ -78,7 +78,10 @@ pub enum Command {
     /// Predict flash, memory and stack on a board, without building.
     Size(size::SizeCommand),
     /// Look at what a lifetime has learned, and carry it from one board to another.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "JSON: in the help of each subcommand.\n\nExample: backpropamine snapshot show board.bin"
+    )]
     Snapshot(snapshot_command::SnapshotCommand),
     /// Meta-train a network: find out how it should learn.
     Train(train_command::TrainCommand),
