@@ -21,7 +21,7 @@
 
 mod slots;
 
-pub use slots::{SavePolicy, Schedule, Slots, flash_life_steps};
+pub use slots::{PAGE, SavePolicy, Schedule, Slots, flash_life_steps};
 
 use crate::image::{CRC, Numeric};
 use crate::network::{Living, Network, Source};
@@ -167,6 +167,15 @@ impl<E> From<SnapshotError> for Error<E> {
     }
 }
 
+/// For memories whose own error is that a snapshot is too short ([`reader`]).
+impl From<Error<SnapshotError>> for SnapshotError {
+    fn from(error: Error<SnapshotError>) -> Self {
+        match error {
+            Error::Snapshot(error) | Error::Medium(error) => error,
+        }
+    }
+}
+
 impl<E: core::fmt::Debug> core::fmt::Display for Error<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -289,9 +298,7 @@ impl Head {
     /// # Errors
     /// [`SnapshotError::Checksum`] or [`NotFinite`](SnapshotError::NotFinite); [`Error::Medium`] when `read` fails.
     pub fn verify<E>(&self, read: &mut impl FnMut(u32, &mut [u8]) -> Result<(), E>) -> Result<(), Error<E>> {
-        let mut digest = CRC.digest();
-        let head = self.to_bytes();
-        digest.update(head.split_at_checked(UNCHECKED_BYTES).map_or(&[], |(_, rest)| rest));
+        let mut digest = self.digest();
         let mut not_finite = None;
         let mut offset = HEADER_BYTES as u32;
         let mut buffer = [0; HEADER_BYTES];
@@ -311,6 +318,14 @@ impl Head {
             return Err(SnapshotError::Checksum { expected, found }.into());
         }
         not_finite.map_or(Ok(()), |offset| Err(SnapshotError::NotFinite { offset }.into()))
+    }
+
+    /// The checksum's beginning: what of the header it covers.
+    fn digest(&self) -> crc::Digest<'static, u32> {
+        let mut digest = CRC.digest();
+        let head = self.to_bytes();
+        digest.update(head.split_at_checked(UNCHECKED_BYTES).map_or(&[], |(_, rest)| rest));
+        digest
     }
 
     fn is_finite(&self, bytes: &[u8]) -> bool {
@@ -337,9 +352,14 @@ pub fn write<N: Source, E>(
     agent: &mut Living<'_, N>,
     life: &Life,
     sequence: u32,
-    mut put: impl FnMut(&[u8]) -> Result<(), E>,
+    put: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let head = head(agent, life, sequence);
+    write_under(&head, agent, put)
+}
+
+/// [`write`] under a header that is at hand.
+fn write_under<N: Source, E>(head: &Head, agent: &mut Living<'_, N>, mut put: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     put(&head.to_bytes())?;
     agent.visit_life(|part| put(part))
 }
@@ -357,8 +377,7 @@ pub fn head<N: Source>(agent: &mut Living<'_, N>, life: &Life, sequence: u32) ->
         saturated_inputs: agent.saturated_inputs(),
         life: *life,
     };
-    let mut digest = CRC.digest();
-    digest.update(head.to_bytes().split_at_checked(UNCHECKED_BYTES).map_or(&[], |(_, rest)| rest));
+    let mut digest = head.digest();
     let Ok(()) = agent.visit_life(|part| {
         digest.update(part);
         Ok::<(), core::convert::Infallible>(())
@@ -409,9 +428,7 @@ pub fn restore<N: Source, E>(agent: &mut Living<'_, N>, mut read: impl FnMut(u32
 /// # Errors
 /// [`SnapshotError`]; the agent is then as it was.
 pub fn restore_bytes<N: Source>(agent: &mut Living<'_, N>, snapshot: &[u8]) -> Result<Life, SnapshotError> {
-    restore(agent, reader(snapshot)).map_err(|error| match error {
-        Error::Snapshot(error) | Error::Medium(error) => error,
-    })
+    restore(agent, reader(snapshot)).map_err(SnapshotError::from)
 }
 
 /// Reads a snapshot that is in memory; beyond its end, [`SnapshotError::Length`].

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use backpropamine::network::{Agent, Network};
 use backpropamine::scalar::{FastF32, Q7, Q15};
-use backpropamine::snapshot::{Head, flash_life_steps};
+use backpropamine::snapshot::{Head, PAGE, flash_life_steps};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -15,9 +15,6 @@ use crate::files;
 use crate::replay::{Replayed, matrix};
 use crate::runnable::{Choice, Runnable};
 use crate::snapshot_file::{SnapshotFile, refused};
-
-/// Flash is programmed in pages of so many bytes ([`backpropamine::snapshot::Slots`]).
-const PAGE: usize = 256;
 
 /// Look at what a lifetime has learned, and carry it from one board to another
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use backpropamine::network::Agent;
 use backpropamine::scalar::Scalar;
-use backpropamine::snapshot::{self, Error, HEADER_BYTES, Head, Life, MAGIC, SnapshotError};
+use backpropamine::snapshot::{self, HEADER_BYTES, Head, Life, MAGIC, SnapshotError};
 
 use crate::files::{self, FileError};
 
@@ -80,10 +80,8 @@ fn verify(bytes: &[u8]) -> Result<Head, SnapshotError> {
     };
     let head = Head::parse(bytes.first_chunk().ok_or(short(HEADER_BYTES as u32))?)?;
     let bytes = bytes.get(..head.bytes as usize).ok_or(short(head.bytes))?;
-    let checked = head.verify(&mut snapshot::reader(bytes));
-    checked.map(|()| head).map_err(|error| match error {
-        Error::Snapshot(error) | Error::Medium(error) => error,
-    })
+    head.verify(&mut snapshot::reader(bytes))?;
+    Ok(head)
 }
 
 /// The snapshot of an agent, as a file's bytes.

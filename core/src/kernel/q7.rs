@@ -1,7 +1,8 @@
 //! q7: 8-bit weights, activities and traces, for half the memory of q15. `core/FORMAT.md` gives the format of every number.
 //!
-//! Scales come in quarters of a power of two: with few bits, none may be left unused. Products of 8-bit numbers are exact in 32 bits, and so are the sums of a block, whatever the image holds: nothing but
-//! activities and traces is rounded. What is rounded is rounded alike on both sides of zero: at 8 bits ties are common.
+//! Scales come in quarters of a power of two: with few bits, none may be left unused. Products of 8-bit numbers are exact in
+//! 32 bits, and so are the sums of a block, whatever the image holds: nothing but activities and traces is rounded. What is
+//! rounded is rounded alike on both sides of zero: at 8 bits ties are common.
 
 use super::Kernel;
 use super::fixed::modulation;
@@ -41,24 +42,16 @@ impl Kernel for Q7 {
 
     fn mac(sums: Sums, weight: u32, x: u32) -> Sums {
         let product = |place| number(weight, place) * number(x, place);
-        let products = product(0)
-            .wrapping_add(product(1))
-            .wrapping_add(product(2))
-            .wrapping_add(product(3));
         Sums {
-            fixed: sums.fixed.wrapping_add(products),
+            fixed: sums.fixed.wrapping_add(over_lane(product)),
             ..sums
         }
     }
 
     fn plastic_mac(sums: Sums, weight: u32, alpha: u32, hebb: u32, x: u32) -> Sums {
         let product = |place| number(alpha, place) * number(hebb, place) * number(x, place);
-        let products = product(0)
-            .wrapping_add(product(1))
-            .wrapping_add(product(2))
-            .wrapping_add(product(3));
         Sums {
-            plastic: sums.plastic.wrapping_add(products),
+            plastic: sums.plastic.wrapping_add(over_lane(product)),
             ..Self::mac(sums, weight, x)
         }
     }
@@ -149,6 +142,15 @@ impl Kernel for Q7 {
 fn aligned(sum: i32, format: u16, more: u32) -> i64 {
     let format = u32::from(format & 63);
     (i64::from(sum) * i64::from(exp2_quarters(format))) >> (format / 4 + more)
+}
+
+/// The sum over the four places of a lane.
+#[inline(always)]
+fn over_lane(product: impl Fn(u32) -> i32) -> i32 {
+    product(0)
+        .wrapping_add(product(1))
+        .wrapping_add(product(2))
+        .wrapping_add(product(3))
 }
 
 /// A number of a lane; the first has the lowest address.

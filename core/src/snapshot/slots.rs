@@ -1,12 +1,12 @@
 //! Two snapshots in a flash memory, written in turn: a power cut at any moment leaves the other one whole.
 
-use super::{Error, HEADER_BYTES, Head, Life, SnapshotError, check, restore, write};
+use super::{Error, HEADER_BYTES, Head, Life, SnapshotError, check, head, restore, write_under};
 use crate::network::{Living, Source};
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
 
 /// Bytes that are programmed at once: a multiple of what flash memories ask for.
-const PAGE: usize = 256;
+pub const PAGE: usize = 256;
 
 /// Two slots in a range of a flash memory; the newest valid snapshot wins.
 ///
@@ -71,6 +71,7 @@ impl<F: NorFlash> Slots<F> {
         let found = self.survey(agent)?;
         let (slot, sequence) = newest(&found).map_or((0, 1), |(slot, head)| (1 - slot, head.sequence.wrapping_add(1)));
         self.erase(slot)?;
+        let head = head(agent, life, sequence);
         for first_page in [false, true] {
             let start = self.address(slot);
             let mut pages = Pages {
@@ -81,7 +82,7 @@ impl<F: NorFlash> Slots<F> {
                 buffer: [0xff; PAGE],
                 filled: 0,
             };
-            write(agent, life, sequence, |bytes| pages.put(bytes)).map_err(Error::Medium)?;
+            write_under(&head, agent, |bytes| pages.put(bytes)).map_err(Error::Medium)?;
             pages.finish().map_err(Error::Medium)?;
         }
         Ok(sequence)
