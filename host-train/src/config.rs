@@ -125,8 +125,11 @@ pub struct TrainingOptions {
     pub normalise_advantages: bool,
     /// Weight of the squared value error.
     pub value_weight: f32,
-    /// Weight of the sum of squared action probabilities.
+    /// Weight of the sum of squared action probabilities, at the start of the full task.
     pub entropy_weight: f32,
+    /// The same at its end; absent for a constant weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_weight_end: Option<f32>,
     /// The gradient's norm is cut to this.
     pub norm_clip: f64,
     /// An update with a larger norm is left out; 0 for never.
@@ -383,6 +386,7 @@ impl Config {
         for (key, weight) in [
             ("training.value_weight", f64::from(training.value_weight)),
             ("training.entropy_weight", f64::from(training.entropy_weight)),
+            ("training.entropy_weight_end", f64::from(training.entropy_weight_end.unwrap_or(0.0))),
             ("training.norm_skip", training.norm_skip),
         ] {
             check(key, weight, "0 or more", weight >= 0.0 && weight.is_finite())?;

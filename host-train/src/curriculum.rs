@@ -88,8 +88,18 @@ impl Curriculum {
         if self.stage + 1 < stages {
             return training.learning_rate * options.learning_rate_factor;
         }
-        let progress = f64::from(self.full_iterations) / f64::from(training.iterations);
-        training.learning_rate + (training.learning_rate_end - training.learning_rate) * progress
+        training.learning_rate + (training.learning_rate_end - training.learning_rate) * self.progress(training)
+    }
+
+    /// Weight of the policy's concentration in the loss of the next iteration: linear over the full task.
+    pub fn entropy_weight(&self, training: &TrainingOptions) -> f32 {
+        let (start, end) = (training.entropy_weight, training.entropy_weight_end);
+        start + (end.unwrap_or(start) - start) * self.progress(training) as f32
+    }
+
+    /// Share of the full task's iterations that are made.
+    fn progress(&self, training: &TrainingOptions) -> f64 {
+        f64::from(self.full_iterations) / f64::from(training.iterations)
     }
 
     /// Episodes of the next iteration.
@@ -148,5 +158,17 @@ mod tests {
         assert_eq!(rate(&curriculum), 2e-3);
         curriculum.full_iterations = config.training.iterations;
         assert!((rate(&curriculum) - 1e-3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_entropy_weight_falls_only_where_an_end_is_given() {
+        let mut training = Config::default().training;
+        (training.entropy_weight, training.entropy_weight_end) = (0.5, None);
+        let mut curriculum = Curriculum::default();
+        curriculum.full_iterations = training.iterations / 2;
+        assert_eq!(curriculum.entropy_weight(&training), 0.5);
+        training.entropy_weight_end = Some(0.25);
+        assert_eq!(curriculum.entropy_weight(&training), 0.375);
+        assert_eq!(Curriculum::default().entropy_weight(&training), 0.5);
     }
 }

@@ -26,7 +26,7 @@ use serde::Serialize;
 use crate::a2c::{self, Loss};
 use crate::archive::{Archive, Tensor};
 use crate::cli::ExitKind;
-use crate::config::Config;
+use crate::config::{Config, TrainingOptions};
 use crate::curriculum::{Curriculum, Next};
 use crate::files::FileError;
 use crate::model::{FORMAT, Model, SQUASHES, rule_word};
@@ -170,6 +170,10 @@ impl<C: Course> Trainer<C> {
         let count = self.curriculum.batch(stages, training, &self.config.curriculum) as u32;
         let first = self.iteration.wrapping_mul(training.batch.max(self.config.curriculum.batch) as u32);
         let rng = Rng::new(self.config.run.seed);
+        let options = TrainingOptions {
+            entropy_weight: self.curriculum.entropy_weight(training),
+            ..training.clone()
+        };
         let stage = self.curriculum.stage;
         let (course, model, path) = (&self.course, &self.model, self.path);
         // Within the pool as a whole: from outside, every parallel loop is handed over and waited for, which costs a small
@@ -179,7 +183,7 @@ impl<C: Course> Trainer<C> {
             let scores = episodes.iter().map(|episode| course.score(stage, episode));
             let score = scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of));
             let reward = mean_reward(&episodes);
-            (score, reward, a2c::gradients(model, player.weights(), episodes, training, path))
+            (score, reward, a2c::gradients(model, player.weights(), episodes, &options, path))
         });
         let norm = optim::norm(&gradients);
         ensure!(
