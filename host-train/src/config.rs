@@ -156,7 +156,13 @@ pub struct CurriculumOptions {
     pub learning_rate_factor: f64,
     /// Iterations of an attempt before the full task.
     pub patience: u32,
-    /// How often a run starts anew when its patience ends.
+    /// Updates on the full task after which an attempt needs `probation_score`, or starts anew; 0 for never.
+    #[serde(default)]
+    pub probation: u32,
+    /// Score, over the window, that ends the probation well.
+    #[serde(default)]
+    pub probation_score: f64,
+    /// How often a run starts anew when its patience ends or its probation fails.
     pub restarts: u32,
 }
 
@@ -395,6 +401,8 @@ impl Config {
         for (key, batch) in [("training.batch", training.batch), ("curriculum.batch", curriculum.batch)] {
             check(key, batch, "1 … 65536", (1..=65536).contains(&batch))?;
         }
+        let share = (0.0..=1.0).contains(&curriculum.probation_score);
+        check("curriculum.probation_score", curriculum.probation_score, "0 … 1", share)?;
         check("curriculum.window", curriculum.window, "1 or more", curriculum.window > 0)?;
         check("run.checkpoint_every", run.checkpoint_every, "1 or more", run.checkpoint_every > 0)?;
         let reserved = format!("less than {EVALUATION_SEED}, where evaluation begins");

@@ -2,7 +2,8 @@
 //!
 //! Leaving the first stage takes some hundred to some thousand iterations, at random. So a run that has not reached the
 //! full task when its patience ends starts anew with other weights; after the last restart it goes to the full task
-//! anyway, which is what networks that cannot learn the first stage are measured on.
+//! anyway, which is what networks that cannot learn the first stage are measured on. On the full task an attempt is on
+//! probation: a policy that grew certain of a poor strategy improves so slowly that new weights overtake it.
 
 use std::collections::VecDeque;
 
@@ -52,7 +53,7 @@ impl Curriculum {
         }
         if self.stage + 1 == stages {
             self.full_iterations += 1;
-            return Next::Continue;
+            return self.probation(options);
         }
         self.early_iterations += 1;
         let learned = self.score().is_some_and(|score| score > options.threshold);
@@ -68,6 +69,18 @@ impl Curriculum {
             self.go_to(stages - 1);
             Next::Advance
         }
+    }
+
+    /// At the end of the probation: on with the attempt, or a restart if one is left.
+    fn probation(&mut self, options: &CurriculumOptions) -> Next {
+        let failed = self.full_iterations == options.probation
+            && self.may_restart(options)
+            && self.score().is_none_or(|score| score < options.probation_score);
+        if failed {
+            self.restart();
+            return Next::Restart;
+        }
+        Next::Continue
     }
 
     /// Whether another restart is allowed.
@@ -145,6 +158,25 @@ mod tests {
         let next: Vec<_> = (0..40).map(|_| curriculum.record((5, 10), 3, &options)).collect();
         assert_eq!((next[19], next[39]), (Next::Restart, Next::Advance));
         assert_eq!((curriculum.stage, curriculum.attempt), (2, 1));
+    }
+
+    #[test]
+    fn a_poor_score_after_the_probation_restarts_while_it_may() {
+        let options = CurriculumOptions {
+            probation: 20,
+            probation_score: 0.75,
+            ..options(1000, 1)
+        };
+        let run = |curriculum: &mut Curriculum, reached| -> Vec<Next> {
+            (0..30).map(|_| curriculum.record((reached, 10), 1, &options)).collect()
+        };
+        let mut good = Curriculum::default();
+        assert!(run(&mut good, 8).iter().all(|&next| next == Next::Continue));
+        let mut poor = Curriculum::default();
+        let first = run(&mut poor, 7);
+        assert_eq!(first.iter().position(|&next| next == Next::Restart), Some(19));
+        assert_eq!((poor.attempt, poor.full_iterations), (1, 10));
+        assert!(run(&mut poor, 7).iter().all(|&next| next == Next::Continue), "no restart is left");
     }
 
     #[test]
