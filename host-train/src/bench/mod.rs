@@ -17,8 +17,10 @@ use crate::recurrence::Kernel;
 /// Measure what a meta-training iteration costs here, or a synapse on the board
 #[derive(Debug, Args)]
 #[command(
-    after_help = "JSON of `bench train`: kernel, threads, shapes (rule, hidden, steps, batch, seconds, oracle_seconds, oracle_lifetimes, \
-                        ratio), peak_memory_mib.\n\
+    after_help = "JSON of `bench train`: kernel, threads, peaks (of each kernel here: kernel, operations, l1_bytes, l2_bytes, all per second \
+                        and core), shapes (task, rule, hidden, steps, batch, seconds of CPU time, per_second, operations and bytes of an \
+                        iteration, operations_share and bytes_share of the kernel's peaks, level of memory, l1 or l2, two_threads: wall \
+                        time of one thread over that of two, oracle_seconds, oracle_lifetimes, ratio), peak_memory_mib.\n\
                         JSON of `bench device`: board, cpu, measurements (numeric, hidden, kind, recurrence, step).\n\n\
                         Example: backpropamine bench device --size 100,200"
 )]
@@ -44,6 +46,9 @@ enum What {
         /// Leave the automatic differentiation out, which takes minutes and gigabytes
         #[arg(long)]
         no_oracle: bool,
+        /// Pairs of runs with one and with two threads, whose median ratio of wall times counts; 0 leaves them out
+        #[arg(long, value_name = "N", default_value = "5")]
+        pairs: usize,
         /// Leave out networks with more neurons
         #[arg(long, value_name = "N", default_value = "1024")]
         largest: usize,
@@ -76,15 +81,16 @@ impl BenchCommand {
                 threads,
                 iterations,
                 no_oracle,
+                pairs,
                 largest,
             } => {
-                let (kernel, threads, iterations, oracle, largest) = (*kernel, *threads, *iterations, !no_oracle, *largest);
                 let report = train::bench_train(&train::Options {
-                    kernel,
-                    threads,
-                    iterations,
-                    oracle,
-                    largest,
+                    kernel: *kernel,
+                    threads: *threads,
+                    iterations: *iterations,
+                    oracle: !no_oracle,
+                    pairs: *pairs,
+                    largest: *largest,
                 })?;
                 console.say(&report);
                 Report::done(report)

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::real::Real;
+use super::roofline::Counting;
 
 /// Numbers per [`Vector`].
 pub(super) const LANES: usize = 16;
@@ -70,13 +71,19 @@ impl Kernel {
             let fastest = [Kernel::Avx512, Kernel::Avx2, Kernel::Neon]
                 .into_iter()
                 .find(|kernel| kernel.exists());
-            return Ok(Path(fastest.unwrap_or(Kernel::Portable)));
+            return Ok(Path(Way::Kernel(fastest.unwrap_or(Kernel::Portable))));
         }
         if self.exists() {
-            Ok(Path(self))
+            Ok(Path(Way::Kernel(self)))
         } else {
             Err(KernelError::Missing(self))
         }
+    }
+
+    /// Every path that this processor has.
+    pub fn paths() -> impl Iterator<Item = Path> {
+        let named = Self::NAMES.iter().filter(|(kernel, _)| *kernel != Kernel::Auto);
+        named.filter_map(|(kernel, _)| kernel.resolve().ok())
     }
 
     fn exists(self) -> bool {
@@ -112,12 +119,27 @@ impl FromStr for Kernel {
 
 /// A kernel that this processor has been found to have. Only [`Kernel::resolve`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path(Kernel);
+pub struct Path(Way);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Kernel(Kernel),
+    /// As `portable`, and every operation is counted.
+    Counting,
+}
 
 impl Path {
+    /// The path of [`count`](super::roofline::count).
+    pub(super) fn counting() -> Self {
+        Self(Way::Counting)
+    }
+
     /// The kernel it is, never `Auto`: what belongs into a run's configuration.
     pub fn kernel(self) -> Kernel {
-        self.0
+        match self.0 {
+            Way::Kernel(kernel) => kernel,
+            Way::Counting => Kernel::Portable,
+        }
     }
 
     /// Runs `job` with this path's vectors.
@@ -125,11 +147,12 @@ impl Path {
         match self.0 {
             // SAFETY: `resolve` found these features on this processor before it made the path.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 if F::WIDE => unsafe { run_avx512(job) },
+            Way::Kernel(Kernel::Avx512) if F::WIDE => unsafe { run_avx512(job) },
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 | Kernel::Avx2 => unsafe { run_avx2(job) },
+            Way::Kernel(Kernel::Avx512 | Kernel::Avx2) => unsafe { run_avx2(job) },
             #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => job.run::<Plain<F, true>>(),
+            Way::Kernel(Kernel::Neon) => job.run::<Plain<F, true>>(),
+            Way::Counting => job.run::<Counting<F>>(),
             _ => job.run::<Plain<F, false>>(),
         }
     }
