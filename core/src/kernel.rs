@@ -1,4 +1,4 @@
-//! The hot loops: one row of a matrix at a time. A row's traces first learn from the last step, then take part in this one.
+//! The hot loops: traces learn from the last step, row by row, and then the neurons of this one act.
 //!
 //! The loops are written once, over the elementary operations of a [`Kernel`]. They go through a row in ascending order,
 //! in blocks of [`LANES`] lanes (a fixed-point lane is the columns of one word, and a block has a 32-bit sum of its own), without fused multiply-add.
@@ -13,9 +13,10 @@ mod q7;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
 mod vfp;
 
-use crate::image::Header;
-use crate::rule::{Clip, Squash};
+use crate::image::{Formats, Header};
+use crate::rule::{Clip, Granularity, Squash};
 use bytemuck::{Pod, Zeroable};
+use core::slice;
 
 /// The elementary operations of one arithmetic. Sealed by living in a private module.
 pub trait Kernel: Pod {
@@ -80,7 +81,12 @@ pub trait Kernel: Pod {
     /// `M_j = Σ_k fan_out_jk·m_k + bias_j`; without a fan-out row every factor is 1.
     fn modulation(m: &[Self::Output], fan_out: Option<&[Self::Weight]>, bias: Option<&Self::Bias>, header: &Header) -> Self::Gain;
 
-    /// [`dot`]. This and the next two are for kernels of a particular processor.
+    /// [`act`]. This and the next three are for kernels of a particular processor.
+    #[inline(always)]
+    fn act(layer: &Layer<'_, Self>, next: &mut [Self]) {
+        act_each(layer, next);
+    }
+    /// [`dot`].
     fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u16) -> Self::Accumulator {
         static_dot::<Self>(acc, lanes(weight), lanes(x), format)
     }
@@ -108,6 +114,27 @@ pub trait Kernel: Pod {
     fn squash(acc: Self::Accumulator, squash: Squash) -> Self::Output;
 }
 
+/// A coefficient of all connections, as many numbers as the image has of it.
+#[derive(Clone, Copy)]
+pub struct Coefficients<'a, W> {
+    /// The numbers.
+    pub values: &'a [W],
+    /// What one number is for.
+    pub granularity: Granularity,
+}
+
+impl<'a, W: Pod> Coefficients<'a, W> {
+    /// The coefficient along row `post` of a matrix with rows of `stride` numbers.
+    pub fn row(self, post: usize, stride: usize) -> Coefficient<'a, W> {
+        let one = |index| Coefficient::Uniform(self.values.get(index).copied().unwrap_or(W::zeroed()));
+        match self.granularity {
+            Granularity::Absent | Granularity::Single => one(0),
+            Granularity::PerNeuron => one(post),
+            Granularity::PerConnection => Coefficient::Row(row(self.values, stride, post)),
+        }
+    }
+}
+
 /// A coefficient along one row: a number per connection, or one for the whole row.
 #[derive(Clone, Copy)]
 pub enum Coefficient<'a, W> {
@@ -125,6 +152,64 @@ impl<W: Pod> Coefficient<'_, W> {
             Coefficient::Row(row) => row.get(pre).copied().unwrap_or(W::zeroed()),
         }
     }
+}
+
+/// What the activities of all neurons are computed from: matrices row by row, and what every row reads.
+pub struct Layer<'a, S: Kernel> {
+    /// Inputs u(t), a whole number of lanes.
+    pub input: &'a [S],
+    /// Their weights `Win`.
+    pub input_weight: &'a [S::Weight],
+    /// A bias `b` for each neuron.
+    pub bias: &'a [S::Bias],
+    /// The activities h(t-1), a whole number of lanes.
+    pub h: &'a [S],
+    /// Their weights `w`.
+    pub weight: &'a [S::Weight],
+    /// `alpha` and H, if there is plasticity.
+    pub plastic: Option<(Coefficients<'a, S::Weight>, &'a [S])>,
+    /// Fractional bits of weights.
+    pub formats: &'a Formats,
+}
+
+/// `next_j = tanh(b_j + Σ_k Win_jk·u_k + Σ_i (w_ji + alpha_ji·H_ji)·h_i)`.
+#[inline(always)]
+pub fn act<S: Kernel>(layer: &Layer<'_, S>, next: &mut [S]) {
+    S::act(layer, next);
+}
+
+/// [`act`], row by row.
+fn act_each<S: Kernel>(layer: &Layer<'_, S>, next: &mut [S]) {
+    let formats = layer.formats;
+    let rows = rows(layer.input_weight, layer.input.len()).zip(rows(layer.weight, layer.h.len()));
+    for (post, ((next, bias), (input_weight, weight))) in next.iter_mut().zip(layer.bias).zip(rows).enumerate() {
+        let acc = dot(S::start(Some(bias)), input_weight, layer.input, formats.input);
+        *next = S::activity(match layer.plastic {
+            Some((alpha, hebb)) => plastic_dot(
+                acc,
+                weight,
+                alpha.row(post, layer.h.len()),
+                row(hebb, layer.h.len(), post),
+                layer.h,
+                formats.recurrent,
+            ),
+            None => dot(acc, weight, layer.h, formats.recurrent),
+        });
+    }
+}
+
+/// The rows of a matrix, one after the other.
+fn rows<T>(matrix: &[T], stride: usize) -> slice::ChunksExact<'_, T> {
+    // A stride is never 0, but that the compiler cannot know.
+    matrix.chunks_exact(stride.max(1))
+}
+
+/// Row `index` of a matrix; empty beyond its end.
+pub fn row<T>(matrix: &[T], stride: usize, index: usize) -> &[T] {
+    let rest = matrix
+        .split_at_checked(index.wrapping_mul(stride))
+        .map_or(&[][..], |(_, rest)| rest);
+    rest.split_at_checked(stride).map_or(&[], |(row, _)| row)
 }
 
 /// What the last step left to be done to one row of traces, with `pre` = h(t-2) and `post` = h_j(t-1).

@@ -3,7 +3,7 @@
 
 use super::Kernel;
 #[cfg(armv7em)]
-use super::{Increment, armv7em, learn_each};
+use super::{Increment, Layer, act_each, armv7em, learn_each};
 use crate::image::Header;
 #[cfg(armv7em)]
 use crate::rule::Clip;
@@ -117,13 +117,15 @@ impl Kernel for Q15 {
     }
 
     #[cfg(armv7em)]
-    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u16) -> i64 {
-        acc.wrapping_add(armv7em::dot(weight, x, scale(format)))
+    fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) {
+        if armv7em::act(layer, next).is_none() {
+            act_each(layer, next);
+        }
     }
 
     #[cfg(armv7em)]
-    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u16) -> i64 {
-        acc.wrapping_add(armv7em::plastic_dot(weight, alpha, hebb, x, scale(format)))
+    fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u16) -> i64 {
+        acc.wrapping_add(armv7em::dot(weight, x, scale(format)))
     }
 
     #[cfg(armv7em)]
@@ -183,7 +185,7 @@ pub(super) fn modulation<W: Copy + Into<i64>>(m: &[Q16], fan_out: Option<&[W]>, 
 }
 
 /// What aligns a block's sum with the accumulator.
-fn scale(format: u16) -> i32 {
+pub(super) fn scale(format: u16) -> i32 {
     1 << 15u32.saturating_sub(format.into())
 }
 
