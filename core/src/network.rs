@@ -158,6 +158,12 @@ impl<'a, S: Scalar> Network<'a, S> {
         }
     }
 
+    /// Whether this modulation leaves every trace as it is: a zero of the simple rule, for neurons that all have it.
+    fn learns_nothing(&self, modulation: Modulation<'_, S>) -> bool {
+        let simple = matches!(self.header.rule, Rule::Modulated) && matches!(self.header.hebbian_eta, Granularity::Absent);
+        simple && matches!(modulation, Modulation::Shared(gain) if S::is_zero(gain))
+    }
+
     /// `M_j`, as the factor of an increment.
     fn modulator(&self, modulation: Modulation<'_, S>, post: usize) -> S::Gain {
         let m = match modulation {
@@ -410,6 +416,9 @@ impl<'m, S: Scalar> State<'m, S> {
         self.pending = false;
         let network = source.network();
         let modulation = network.modulation(self.m);
+        if network.learns_nothing(modulation) {
+            return;
+        }
         let columns = network.columns(network.header.hidden);
         let mut hebb = Rows::new(self.hebb, columns);
         let mut eligibility = Rows::new(self.eligibility, columns);

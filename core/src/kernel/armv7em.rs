@@ -76,12 +76,18 @@ pub fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) -> Option<()> {
         lanes: h.len() / 2,
         scale: scale(layer.formats.recurrent),
     };
-    // SAFETY: there is a neuron, all matrices have a row for each, rows are as long as the operands say and begin on a word.
+    // SAFETY: all matrices have a row for each neuron, rows are as long as the operands say and begin on a word. Each function
+    // is called if there is a neuron for it, and leaves the operands at the neurons that are still to be computed.
     unsafe {
         if plastic {
             act_plastic(&mut operands);
         } else {
-            act_static(&mut operands);
+            if neurons > 1 {
+                act_static_pairs(&mut operands);
+            }
+            if neurons % 2 == 1 {
+                act_static(&mut operands);
+            }
         }
     }
     Some(())
@@ -235,6 +241,44 @@ macro_rules! dot_row {
     };
 }
 
+/// Four lanes of two static rows with the sums r3 and lr: r0 and r1 the weights, r2 x. `$mac` and `$first` add a product and the
+/// first of a block.
+#[rustfmt::skip]
+macro_rules! pair_group {
+    ($first:literal, $next_first:literal) => {
+        concat!(
+            "ldm r2!, {{r4-r7}}\n ldm r0!, {{r8-r11}}\n", $first,
+            "smlad r3, r9, r5, r3\n smlad r3, r10, r6, r3\n smlad r3, r11, r7, r3\n",
+            "ldm r1!, {{r8-r11}}\n", $next_first,
+            "smlad lr, r9, r5, lr\n smlad lr, r10, r6, lr\n smlad lr, r11, r7, lr\n",
+        )
+    };
+    () => { pair_group!("smlad r3, r8, r4, r3\n", "smlad lr, r8, r4, lr\n") };
+}
+
+/// Two static rows: r0 and r1 the weights, r2 x, r12 lanes. sp points to their two accumulators and the scale.
+#[rustfmt::skip]
+macro_rules! dot_pair {
+    () => {
+        concat!(
+            "subs r12, #16\n blo 3f\n 2:\n",
+            pair_group!("smuad r3, r8, r4\n", "smuad lr, r8, r4\n"), pair_group!(), pair_group!(), pair_group!(),
+            "ldm sp, {{r4-r8}}\n smlal r4, r5, r3, r8\n smlal r6, r7, lr, r8\n stm sp, {{r4-r7}}\n subs r12, #16\n bhs 2b\n",
+            "3:\n mov.w r3, #0\n mov.w lr, #0\n",
+            rest!(
+                "r12", "lsls r12, r12, #2\n",
+                pair_group!(),
+                concat!(
+                    "ldrd r4, r5, [r2], #8\n ldrd r6, r7, [r0], #8\n ldrd r8, r9, [r1], #8\n",
+                    "smlad r3, r6, r4, r3\n smlad r3, r7, r5, r3\n smlad lr, r8, r4, lr\n smlad lr, r9, r5, lr\n",
+                ),
+                "ldr r4, [r2], #4\n ldr r6, [r0], #4\n ldr r8, [r1], #4\n smlad r3, r6, r4, r3\n smlad lr, r8, r4, lr\n"
+            ),
+            "ldm sp, {{r4-r8}}\n smlal r4, r5, r3, r8\n smlal r6, r7, lr, r8\n",
+        )
+    };
+}
+
 /// `lr += alpha·hebb·x` for both columns of a lane.
 #[rustfmt::skip]
 macro_rules! plastic_lane {
@@ -340,6 +384,60 @@ unsafe extern "C" fn act_static(operands: *mut Operands) {
         "str r0, [r4, #{weight}]",
         tanh!("r3", "r12"),
         next_neuron!(),
+        "pop {{r0, r4-r11, pc}}",
+        bias = const offset_of!(Operands, bias),
+        input_scale = const offset_of!(Operands, input_scale),
+        weight = const offset_of!(Operands, weight),
+        h = const offset_of!(Operands, h),
+        scale = const offset_of!(Operands, scale),
+        next = const offset_of!(Operands, next),
+        table = sym TANH_TABLE,
+    )
+}
+
+/// [`act_static`] for two neurons at a time, which share the reads of x. One neuron of an odd number is left.
+///
+/// # Safety
+/// As for [`act_static`], and there are two neurons at least.
+#[unsafe(naked)]
+unsafe extern "C" fn act_static_pairs(operands: *mut Operands) {
+    naked_asm!(
+        "push {{r0, r4-r11, lr}}",
+        "sub sp, #20", // the accumulators of both, and a scale
+        "8:",
+        "ldr r11, [sp, #20]",
+        "ldm r11, {{r0, r2, r12, lr}}", // weights, inputs, lanes, biases
+        "ldr r8, [r11, #{input_scale}]",
+        "ldrd r4, r6, [lr], #8",
+        "str lr, [r11, #{bias}]",
+        "asrs r5, r4, #22",
+        "lsls r4, r4, #10",
+        "asrs r7, r6, #22",
+        "lsls r6, r6, #10",
+        "stm sp, {{r4-r8}}",
+        "add r1, r0, r12, lsl #2",
+        dot_pair!(),
+        "ldr r11, [sp, #20]",
+        "str r1, [r11]", // where the second row ends, the next begins
+        "ldr r0, [r11, #{weight}]",
+        "ldrd r2, r12, [r11, #{h}]", // h, lanes
+        "ldr r8, [r11, #{scale}]",
+        "stm sp, {{r4-r8}}",
+        "add r1, r0, r12, lsl #2",
+        dot_pair!(),
+        "ldr r11, [sp, #20]",
+        "str r1, [r11, #{weight}]",
+        tanh!("r4", "r5"),
+        "mov r4, r0",
+        tanh!("r6", "r7"),
+        "pkhbt r0, r4, r0, lsl #16",
+        "ldrd r1, r2, [r11, #{next}]",
+        "str r0, [r1], #4",
+        "subs r2, #2",
+        "strd r1, r2, [r11, #{next}]",
+        "cmp r2, #1",
+        "bhi 8b",
+        "add sp, #20",
         "pop {{r0, r4-r11, pc}}",
         bias = const offset_of!(Operands, bias),
         input_scale = const offset_of!(Operands, input_scale),

@@ -134,7 +134,7 @@ impl Kernel for Q15 {
         // The assembly has the hard clip only.
         let hard = header.clip_kind == Clip::Hard;
         if !hard || armv7em::learn(hebb, eligibility, increment, pre, Self::bounds(header)).is_none() {
-            learn_each(hebb, eligibility, increment, pre, header);
+            learn_portably(hebb, eligibility, increment, pre, header);
         }
     }
 
@@ -154,6 +154,14 @@ impl Kernel for Q15 {
             Squash::Identity => Self::output(acc),
         }
     }
+}
+
+/// The twin, out of line: inlined into a loop over rows, it would take the registers of the assembly's arguments.
+#[cfg(armv7em)]
+#[cold]
+#[inline(never)]
+fn learn_portably(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], header: &Header) {
+    learn_each(hebb, eligibility, increment, pre, header);
 }
 
 /// `hebb` plus an increment with `gain_format` fractional bits more, to the nearest. Both sums saturate.
