@@ -15,7 +15,7 @@
 //! array lengths, exact static memory, a step that cannot fail, and no code of other rules. [`Agent`] takes any image at run time.
 
 use crate::image::{Header, LoadError, Section};
-use crate::kernel::{self, Coefficient, Coefficients, Increment, Kernel, Layer};
+use crate::kernel::{self, Coefficient, Coefficients, Increment, Kernel, Layer, Traces};
 use crate::rule::{Granularity, Rule};
 use crate::scalar::Scalar;
 use bytemuck::Zeroable;
@@ -158,10 +158,11 @@ impl<'a, S: Scalar> Network<'a, S> {
         }
     }
 
-    /// Whether this modulation leaves every trace as it is: a zero of the simple rule, for neurons that all have it.
-    fn learns_nothing(&self, modulation: Modulation<'_, S>) -> bool {
-        let simple = matches!(self.header.rule, Rule::Modulated) && matches!(self.header.hebbian_eta, Granularity::Absent);
-        simple && matches!(modulation, Modulation::Shared(gain) if S::is_zero(gain))
+    /// Whether the same is done to all neurons.
+    fn is_uniform(&self, modulation: Modulation<'_, S>) -> bool {
+        matches!(modulation, Modulation::Shared(_))
+            && matches!(self.header.eta, Granularity::Absent | Granularity::Single)
+            && matches!(self.header.hebbian_eta, Granularity::Absent)
     }
 
     /// `M_j`, as the factor of an increment.
@@ -179,48 +180,38 @@ impl<'a, S: Scalar> Network<'a, S> {
 
     /// Hands over, in order, what a step leaves to be done to the traces of neuron `post`.
     #[inline(always)]
-    fn each_increment(&self, m: Modulation<'_, S>, post: usize, activity: S, mut learn: impl FnMut(Increment<'a, S>)) {
+    fn each_increment(&self, modulation: Modulation<'_, S>, post: usize, mut learn: impl FnMut(Increment<'a, S>)) {
         let header = &self.header;
         // A Hebbian neuron of a partly modulated network has an eligibility too, and no modulator to write it.
         if header.rule.has_eligibility() && !matches!(header.hebbian_eta, Granularity::Absent) && !self.is_modulated(post) {
-            learn(self.retroactive(S::Gain::zeroed(), post, activity));
+            learn(self.retroactive(S::Gain::zeroed(), post));
         }
-        learn(self.increment(m, post, activity));
+        learn(self.increment(modulation, post));
     }
 
     fn is_modulated(&self, post: usize) -> bool {
         self.mask.get(post) != Some(&0)
     }
 
-    fn retroactive(&self, modulator: S::Gain, post: usize, activity: S) -> Increment<'a, S> {
-        Increment::Retroactive {
-            modulator,
-            eta: self.rates(self.eta, self.header.eta, post),
-            post: activity,
-        }
+    fn retroactive(&self, modulator: S::Gain, post: usize) -> Increment<'a, S> {
+        let eta = self.rates(self.eta, self.header.eta, post);
+        Increment::Retroactive { modulator, eta }
     }
 
     /// The last of them: the change of H, and of E where it is Retroactive.
     #[inline(always)]
-    fn increment(&self, m: Modulation<'_, S>, post: usize, activity: S) -> Increment<'a, S> {
+    fn increment(&self, modulation: Modulation<'_, S>, post: usize) -> Increment<'a, S> {
         let header = &self.header;
-        let gain = |gain| if S::is_zero(gain) { Increment::None } else { Increment::Gain(gain) };
-        let at_rate = |rate| match header.clip_kind.needs_rate() {
-            // A trace decays at its rate even where the neuron is silent.
-            true if S::is_zero(rate) => Increment::None,
-            true => Increment::Rate { rate, post: activity },
-            false => gain(S::times(rate, activity)),
-        };
         let hebbian = |eta, granularity| match self.rates(eta, granularity, post) {
-            Coefficient::Uniform(eta) => at_rate(S::rate(eta)),
-            Coefficient::Row(eta) => Increment::Rates { eta, post: activity },
+            Coefficient::Uniform(eta) => Increment::Rate(S::rate(eta)),
+            Coefficient::Row(eta) => Increment::Rates(eta),
         };
         match header.rule {
             Rule::NonPlastic => Increment::None,
             Rule::Hebbian => hebbian(self.eta, header.eta),
             _ if !self.is_modulated(post) => hebbian(self.hebbian_eta, header.hebbian_eta),
-            Rule::Modulated => at_rate(self.modulator(m, post)),
-            Rule::Retroactive => self.retroactive(self.modulator(m, post), post, activity),
+            Rule::Modulated => Increment::Rate(self.modulator(modulation, post)),
+            Rule::Retroactive => self.retroactive(self.modulator(modulation, post), post),
         }
     }
 }
@@ -415,17 +406,20 @@ impl<'m, S: Scalar> State<'m, S> {
         }
         self.pending = false;
         let network = source.network();
+        let header = &network.header;
         let modulation = network.modulation(self.m);
-        if network.learns_nothing(modulation) {
-            return;
+        let mut traces = Traces {
+            hebb: self.hebb,
+            eligibility: self.eligibility,
+        };
+        let post = self.latest.get(..header.hidden).unwrap_or_default();
+        if network.is_uniform(modulation) {
+            return kernel::learn(traces, network.increment(modulation, 0), post, self.before, header);
         }
-        let columns = network.columns(network.header.hidden);
-        let mut hebb = Rows::new(self.hebb, columns);
-        let mut eligibility = Rows::new(self.eligibility, columns);
-        for (post, activity) in self.latest.iter().take(network.header.hidden).enumerate() {
-            let (hebb, eligibility) = (hebb.next_row(), eligibility.next_row());
-            network.each_increment(modulation, post, *activity, |increment| {
-                kernel::learn(hebb, eligibility, increment, self.before, &network.header);
+        for (index, post) in post.chunks_exact(1).enumerate() {
+            let (hebb, eligibility) = traces.next_row(self.before.len());
+            network.each_increment(modulation, index, |increment| {
+                kernel::learn(Traces { hebb, eligibility }, increment, post, self.before, header);
             });
         }
     }
@@ -504,8 +498,13 @@ impl<'m, S: Scalar> State<'m, S> {
         let mut eligibility = [self.eligibility.get(index).copied().unwrap_or(S::zeroed())];
         if self.pending {
             let before = self.before.get(pre..=pre)?;
-            network.each_increment(network.modulation(self.m), post, *self.latest.get(post)?, |increment| {
-                kernel::learn(&mut hebb, &mut eligibility, increment.column(pre), before, &network.header);
+            let activity = self.latest.get(post..=post)?;
+            network.each_increment(network.modulation(self.m), post, |increment| {
+                let traces = Traces {
+                    hebb: &mut hebb,
+                    eligibility: &mut eligibility,
+                };
+                kernel::learn(traces, increment.column(pre), activity, before, &network.header);
             });
         }
         let [hebb] = hebb;
@@ -536,29 +535,6 @@ fn take<'m, T: bytemuck::Pod>(words: &mut &'m mut [u64], count: usize) -> Option
     let (front, rest) = core::mem::take(words).split_at_mut_checked(size)?;
     *words = rest;
     bytemuck::must_cast_slice_mut(front).get_mut(..count)
-}
-
-/// The rows of a matrix, one after the other.
-struct Rows<'a, T> {
-    rest: &'a mut [T],
-    stride: usize,
-}
-
-impl<'a, T> Rows<'a, T> {
-    fn new(matrix: &'a mut [T], stride: usize) -> Self {
-        Self { rest: matrix, stride }
-    }
-
-    /// The next row; empty at the end.
-    fn next_row(&mut self) -> &'a mut [T] {
-        match core::mem::take(&mut self.rest).split_at_mut_checked(self.stride) {
-            Some((row, rest)) => {
-                self.rest = rest;
-                row
-            }
-            None => &mut [],
-        }
-    }
 }
 
 /// Where an agent finds its network: behind a reference, or in a type.

@@ -6,98 +6,37 @@
 //! of H and E 5.8 (6.3). A whole neuron is one call: inputs, recurrence and `tanh`.
 //!
 //! The functions are naked because they use all registers. They keep to the procedure call standard: r4 to r11 are
-//! saved, arguments arrive in r0 to r3 and then on the stack, and a result of 64 bits leaves in r0 and r1. The formatter skips
-//! the macros: it would give every operand a line.
+//! saved, arguments arrive in r0 to r3 and then on the stack, and a result of 64 bits leaves in r0 and r1.
 #![allow(unsafe_code, reason = "naked functions that read and write rows through pointers")]
 
 use super::fixed::scale;
-use super::{Coefficient, Increment, Layer};
+use super::operands::{Operands, is_whole};
+use super::{Coefficient, Increment, Layer, Traces};
 use crate::math::TANH_TABLE;
-use crate::rule::Granularity;
 use crate::scalar::Q15;
 use bytemuck::Pod;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::slice;
 
-/// Where the neurons that are still to be computed find their rows: the functions move it on. They load most of it by `ldm`, so
-/// the order of the fields is theirs.
-#[repr(C)]
-struct Operands {
-    input_weight: *const i16,
-    input: *const Q15,
-    /// Words of a row of inputs.
-    input_lanes: usize,
-    bias: *const i32,
-    next: *mut Q15,
-    neurons: usize,
-    input_scale: i32,
-    weight: *const i16,
-    alpha: *const i16,
-    hebb: *const Q15,
-    h: *const Q15,
-    /// Words of a row of the recurrence.
-    lanes: usize,
-    scale: i32,
-}
-
-/// The activities of all neurons: [`super::act`]. `None`, and nothing has changed, if it is left to the twin: where not every
-/// connection has an alpha of its own.
+/// The activities of all neurons: [`super::act`]. `None`, and nothing has changed, if it is left to the twin.
 pub fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) -> Option<()> {
-    let neurons = next.len();
-    let (input, h) = (layer.input, layer.h);
-    let is_matrix = |matrix: &[i16], x: &[Q15]| matrix.len() == neurons * x.len() && is_whole(matrix, x);
-    let (alpha, hebb) = match layer.plastic {
-        None => (&[][..], &[][..]),
-        Some((alpha, hebb)) if matches!(alpha.granularity, Granularity::PerConnection) => (alpha.values, hebb),
-        _ => return None,
-    };
-    let plastic = layer.plastic.is_some();
-    let complete = neurons > 0
-        && layer.bias.len() == neurons
-        && is_matrix(layer.input_weight, input)
-        && is_matrix(layer.weight, h)
-        && (!plastic || is_matrix(alpha, h) && hebb.len() == alpha.len() && is_whole(hebb, h));
-    if !complete {
-        return None;
-    }
-    let mut operands = Operands {
-        input_weight: layer.input_weight.as_ptr(),
-        input: input.as_ptr(),
-        input_lanes: input.len() / 2,
-        bias: layer.bias.as_ptr(),
-        next: next.as_mut_ptr(),
-        neurons,
-        input_scale: scale(layer.formats.input),
-        weight: layer.weight.as_ptr(),
-        alpha: alpha.as_ptr(),
-        hebb: hebb.as_ptr(),
-        h: h.as_ptr(),
-        lanes: h.len() / 2,
-        scale: scale(layer.formats.recurrent),
-    };
-    // SAFETY: all matrices have a row for each neuron, rows are as long as the operands say and begin on a word. Each function
-    // is called if there is a neuron for it, and leaves the operands at the neurons that are still to be computed.
+    let mut operands = Operands::new(layer, next, scale)?;
+    // SAFETY: the operands are complete. Each function is called if there is a neuron for it, and leaves them at the neurons that
+    // are still to be computed.
     unsafe {
-        if plastic {
+        if layer.plastic.is_some() {
             act_plastic(&mut operands);
         } else {
-            if neurons > 1 {
+            if next.len() > 1 {
                 act_static_pairs(&mut operands);
             }
-            if neurons % 2 == 1 {
+            if next.len() % 2 == 1 {
                 act_static(&mut operands);
             }
         }
     }
     Some(())
-}
-
-/// Whether two rows of 16-bit numbers are whole words.
-#[inline(always)]
-fn is_whole<A: Pod, B: Pod>(a: &[A], b: &[B]) -> bool {
-    const { assert!(size_of::<A>() == 2 && size_of::<B>() == 2) };
-    (a.len() | b.len()) % 2 == 0 && (a.as_ptr() as usize | b.as_ptr() as usize) % 4 == 0
 }
 
 /// `scale·Σ weight·x`, with a sum of 32 bits for each block.
@@ -120,92 +59,75 @@ fn words<T: Pod>(row: &[T]) -> &[u32] {
     }
 }
 
-/// Applies an increment with gains of `format` fractional bits to a row of traces. `None`, and nothing has changed, if it is
+/// Applies an increment with gains of `format` fractional bits to rows of traces. `None`, and nothing has changed, if it is
 /// left to the twin: coefficients per connection, gains of 1 and more, whose increments do not fit 16 bits, and traces that are
 /// not whole words, such as one that somebody looks at.
-#[inline(always)]
-pub fn learn(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], format: u32) -> Option<()> {
-    if hebb.len() != pre.len() || !is_whole(hebb, pre) {
+pub fn learn(traces: &mut Traces<'_, Q15>, increment: Increment<'_, Q15>, post: &[Q15], pre: &[Q15], format: u32) -> Option<()> {
+    let (hebb, eligibility) = (&mut *traces.hebb, &mut *traces.eligibility);
+    let is_matrix = |traces: &[Q15]| traces.len() == post.len() * pre.len() && is_whole(traces, pre);
+    if post.is_empty() || !is_matrix(hebb) {
         return None;
     }
     match increment {
-        Increment::Gain(gain) => bump(hebb, pre, gain, format)?,
+        Increment::Rate(rate) => bump(hebb, pre, rate, post, format),
         Increment::Retroactive {
             modulator,
             eta: Coefficient::Uniform(eta),
-            post,
         } => {
-            let rates = rates(eta, post)?;
-            if eligibility.len() != pre.len() || !is_whole(eligibility, pre) {
+            // An eta of at most 1 keeps eligibilities in range, so that they need no clip: |1-eta| + |eta·post| <= 1. And 1-eta
+            // has to fit 16 bits.
+            if !(1..=0x8000).contains(&(eta as u16)) || !is_matrix(eligibility) {
                 return None;
             }
-            bump(hebb, eligibility, modulator, format)?;
-            // SAFETY: both rows have that many words.
-            unsafe { drift_row(eligibility.as_mut_ptr(), pre.as_ptr(), pre.len() / 2, rates) };
+            // All rows are one to the change of H. The negative modulator times -1 is the modulator, whichever it is.
+            bump(hebb, eligibility, modulator.wrapping_neg(), &[Q15::from_bits(i16::MIN)], format)?;
+            let lanes = pre.len() / 2;
+            // SAFETY: eligibilities have a row of `lanes` words, as `pre` has, for each `post`, and there is one.
+            unsafe {
+                drift_rows(
+                    eligibility.as_mut_ptr(),
+                    pre.as_ptr(),
+                    lanes,
+                    (eta as u16).into(),
+                    post.as_ptr(),
+                    post.len(),
+                );
+            }
+            Some(())
         }
-        _ => return None,
+        _ => None,
+    }
+}
+
+/// `hebb_j ← sat16(hebb_j + round(gain_j·factors))` with `gain_j = rate·post_j`, for rows of whole words. `None`, and nothing has
+/// changed, for a rate of 1 and more.
+#[inline(always)]
+fn bump(hebb: &mut [Q15], factors: &[Q15], rate: i16, post: &[Q15], format: u32) -> Option<()> {
+    if rate == 0 {
+        return Some(());
+    }
+    // Gains become factors of a multiplication that drops 16 bits, so that the increments have 15 or 16 fractional bits. The bits
+    // that are dropped lie below the rounded place, and rounding downwards twice is rounding downwards once.
+    let fits = |limit: u32| u32::from(rate.unsigned_abs()) < limit;
+    let (bump_rows, bits): (unsafe extern "C" fn(_, _, _, _, _, _, _), _) = match () {
+        () if fits((1 << format) >> 1) => (bump_rows_below_half, 16),
+        () if fits(1 << format) => (bump_rows, 15),
+        () => return None,
+    };
+    let shift = (16 + bits - format) % 32;
+    // SAFETY: there are as many rows of traces as in `post`, with as many words as the factors have.
+    unsafe {
+        bump_rows(
+            hebb.as_mut_ptr(),
+            factors.as_ptr(),
+            factors.len() / 2,
+            rate.into(),
+            post.as_ptr(),
+            post.len(),
+            shift,
+        );
     }
     Some(())
-}
-
-/// `hebb ← sat16(hebb + round(gain·factor))` for rows that [are whole](is_whole). `None`, and nothing has changed, for a gain of
-/// 1 and more.
-#[inline(always)]
-fn bump(hebb: &mut [Q15], factors: &[Q15], gain: i16, format: u32) -> Option<()> {
-    let (hebb, factors, lanes) = (hebb.as_mut_ptr(), factors.as_ptr(), factors.len() / 2);
-    // SAFETY: both rows have `lanes` words.
-    match factor(gain, format, 16) {
-        Some(gain) => unsafe { bump_row_below_half(hebb, factors, lanes, gain) },
-        None => unsafe { bump_row(hebb, factors, lanes, factor(gain, format, 15)?) },
-    }
-    Some(())
-}
-
-/// A gain as the factor of a multiplication that drops 16 bits, so that the increments that it gives have `bits` fractional
-/// bits, 15 or 16. `None` if it does not fit: from a gain of 1, or of 1/2, on.
-///
-/// The bits that are dropped lie below the rounded place, and rounding downwards twice is rounding downwards once.
-#[inline(always)]
-fn factor(gain: i16, format: u32, bits: u32) -> Option<i32> {
-    let limit = (1u32 << format) >> (bits - 15);
-    let shift = (16 + bits).saturating_sub(format);
-    (u32::from(gain.unsigned_abs()) < limit).then(|| i32::from(gain).wrapping_shl(shift))
-}
-
-/// `1-eta` and `eta·post` as the lower and the upper half of a word; `None` if the former is not below 1.
-///
-/// An eta of at most 1 keeps eligibilities in range, so that they need no clip: `|1-eta| + |eta·post| <= 1`.
-#[inline(always)]
-fn rates(eta: i16, post: Q15) -> Option<u32> {
-    let eta = i32::from(eta as u16);
-    let gain = (eta * i32::from(post.to_bits()) + 0x4000) >> 15;
-    (1..=0x8000).contains(&eta).then_some((0x8000 - eta) as u32 | (gain as u32) << 16)
-}
-
-/// What is left of a row after its last whole block: the lower four bits of `$count` say how many lanes. `$again` moves the lower
-/// two of them into carry and sign.
-#[rustfmt::skip]
-macro_rules! rest {
-    ($count:literal, $again:literal, $group:expr, $pair:expr, $lane:expr) => {
-        concat!(
-            "lsls ", $count, ", ", $count, ", #29\n bcc 4f\n", $group, $group,
-            "4:\n bpl 5f\n", $group,
-            "5:\n", $again, "bcc 6f\n", $pair,
-            "6:\n bpl 7f\n", $lane,
-            "7:\n",
-        )
-    };
-}
-
-/// A row of r2 lanes: `$block` for every 16 of them, and what is left after `$begin`.
-#[rustfmt::skip]
-macro_rules! sweep {
-    ($block:expr, $begin:literal, $group:expr, $pair:expr, $lane:expr) => {
-        concat!(
-            "subs r2, #16\n blo 3f\n 2:\n", $block, "subs r2, #16\n bhs 2b\n 3:\n", $begin,
-            rest!("r2", "lsls r2, r2, #2\n", $group, $pair, $lane),
-        )
-    };
 }
 
 /// Four lanes of a static row: r4 to r7 are x, r8 to r11 the weights. The sum is lr; `$first` adds the first product to it.
@@ -227,6 +149,7 @@ macro_rules! dot_row {
     ($scale:literal) => {
         concat!(
             sweep!(
+                "r2",
                 concat!(
                     dot_group!("smuad lr, r8, r4\n"), dot_group!(), dot_group!(), dot_group!(),
                     $scale, "smlal r3, r12, lr, r4\n",
@@ -369,10 +292,9 @@ macro_rules! next_neuron {
 }
 
 /// # Safety
-/// The operands' rows are as long as they say, begin on words, and there is one for each neuron, of which there is one at least.
-/// Those of alpha and H are not read.
+/// The operands are complete, and there is a neuron.
 #[unsafe(naked)]
-unsafe extern "C" fn act_static(operands: *mut Operands) {
+unsafe extern "C" fn act_static(operands: *mut Operands<Q15>) {
     naked_asm!(
         "push {{r0, r4-r11, lr}}",
         "8:",
@@ -385,12 +307,12 @@ unsafe extern "C" fn act_static(operands: *mut Operands) {
         tanh!("r3", "r12"),
         next_neuron!(),
         "pop {{r0, r4-r11, pc}}",
-        bias = const offset_of!(Operands, bias),
-        input_scale = const offset_of!(Operands, input_scale),
-        weight = const offset_of!(Operands, weight),
-        h = const offset_of!(Operands, h),
-        scale = const offset_of!(Operands, scale),
-        next = const offset_of!(Operands, next),
+        bias = const offset_of!(Operands<Q15>, bias),
+        input_scale = const offset_of!(Operands<Q15>, input_scale),
+        weight = const offset_of!(Operands<Q15>, weight),
+        h = const offset_of!(Operands<Q15>, h),
+        scale = const offset_of!(Operands<Q15>, scale),
+        next = const offset_of!(Operands<Q15>, next),
         table = sym TANH_TABLE,
     )
 }
@@ -398,9 +320,9 @@ unsafe extern "C" fn act_static(operands: *mut Operands) {
 /// [`act_static`] for two neurons at a time, which share the reads of x. One neuron of an odd number is left.
 ///
 /// # Safety
-/// As for [`act_static`], and there are two neurons at least.
+/// The operands are complete, and there are two neurons.
 #[unsafe(naked)]
-unsafe extern "C" fn act_static_pairs(operands: *mut Operands) {
+unsafe extern "C" fn act_static_pairs(operands: *mut Operands<Q15>) {
     naked_asm!(
         "push {{r0, r4-r11, lr}}",
         "sub sp, #20", // the accumulators of both, and a scale
@@ -439,25 +361,25 @@ unsafe extern "C" fn act_static_pairs(operands: *mut Operands) {
         "bhi 8b",
         "add sp, #20",
         "pop {{r0, r4-r11, pc}}",
-        bias = const offset_of!(Operands, bias),
-        input_scale = const offset_of!(Operands, input_scale),
-        weight = const offset_of!(Operands, weight),
-        h = const offset_of!(Operands, h),
-        scale = const offset_of!(Operands, scale),
-        next = const offset_of!(Operands, next),
+        bias = const offset_of!(Operands<Q15>, bias),
+        input_scale = const offset_of!(Operands<Q15>, input_scale),
+        weight = const offset_of!(Operands<Q15>, weight),
+        h = const offset_of!(Operands<Q15>, h),
+        scale = const offset_of!(Operands<Q15>, scale),
+        next = const offset_of!(Operands<Q15>, next),
         table = sym TANH_TABLE,
     )
 }
 
 /// # Safety
-/// The operands' rows are as long as they say, begin on words, and there is one for each neuron, of which there is one at least.
+/// The operands are complete and plastic, and there is a neuron.
 #[unsafe(naked)]
-unsafe extern "C" fn act_plastic(operands: *mut Operands) {
+unsafe extern "C" fn act_plastic(operands: *mut Operands<Q15>) {
     naked_asm!(
         "push {{r0, r4-r11, lr}}",
         "8:",
         inputs!(),
-        "ldrd r6, r7, [r4, #{lanes}]", // lanes, scale
+        "ldrd r6, r7, [r4, #{words}]", // lanes, scale
         "add lr, r4, #{weight}",
         "mov r4, r3",
         "mov r5, r12",
@@ -499,12 +421,12 @@ unsafe extern "C" fn act_plastic(operands: *mut Operands) {
         "mov r4, r6",
         next_neuron!(),
         "pop {{r0, r4-r11, pc}}",
-        bias = const offset_of!(Operands, bias),
-        input_scale = const offset_of!(Operands, input_scale),
-        weight = const offset_of!(Operands, weight),
-        alpha = const offset_of!(Operands, alpha),
-        lanes = const offset_of!(Operands, lanes),
-        next = const offset_of!(Operands, next),
+        bias = const offset_of!(Operands<Q15>, bias),
+        input_scale = const offset_of!(Operands<Q15>, input_scale),
+        weight = const offset_of!(Operands<Q15>, weight),
+        alpha = const offset_of!(Operands<Q15>, alpha),
+        words = const offset_of!(Operands<Q15>, words),
+        next = const offset_of!(Operands<Q15>, next),
         table = sym TANH_TABLE,
     )
 }
@@ -545,20 +467,29 @@ macro_rules! drift_lane {
     };
 }
 
-/// A function that changes a row of traces lane by lane: r0 the traces, r1 what changes them.
+/// A function that changes rows of traces lane by lane: r0 the traces, r1 what changes them, r2 lanes, r3 the factor that
+/// `$factor` makes of the rate r3 and the activity r5; from label 9 on it may leave a row alone.
 #[rustfmt::skip]
-macro_rules! change_row {
-    ($(#[$doc:meta])* $name:ident, $lane:ident, $pack:ident, $factor:ty, $half:literal) => {
+macro_rules! change_rows {
+    ($(#[$doc:meta])* $name:ident($($shift:ident: u32)?), $factor:expr, $lane:ident, $pack:ident, $half:literal) => {
         $(#[$doc])*
         ///
         /// # Safety
-        /// Both rows have `lanes` words.
+        /// There are `rows` rows of traces, one at least, and activities, and `with` and each row have `lanes` words.
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(traces: *mut Q15, with: *const Q15, lanes: usize, factor: $factor) {
+        unsafe extern "C" fn $name(
+            traces: *mut Q15, with: *const Q15, lanes: usize, rate: i32, post: *const Q15, rows: usize, $($shift: u32)?
+        ) {
             naked_asm!(
-                "push {{r4-r11, lr}}",
+                "push {{r1-r11, lr}}",
                 concat!("mov.w r12, #", $half),
-                change_rows!(concat!(
+                "8:",
+                "ldr r4, [sp, #48]", // post
+                "ldrsh r5, [r4], #2",
+                "str r4, [sp, #48]",
+                "ldm sp, {{r1-r3}}",
+                $factor,
+                change_row!(concat!(
                     "ldm r0, {{r4-r7}}\n ldm r1!, {{r8-r11}}\n",
                     $lane!($pack, "r4", "r8"), $lane!($pack, "r5", "r9"), $lane!($pack, "r6", "r10"), $lane!($pack, "r7", "r11"),
                     "stm r0!, {{r4-r7}}\n",
@@ -569,7 +500,15 @@ macro_rules! change_row {
                 ), concat!(
                     "ldr r4, [r0]\n ldr r8, [r1], #4\n", $lane!($pack, "r4", "r8"), "str r4, [r0], #4\n",
                 )),
-                "pop {{r4-r11, pc}}",
+                "10:",
+                "ldr r4, [sp, #52]", // rows
+                "subs r4, #1",
+                "str r4, [sp, #52]",
+                "bne 8b",
+                "pop {{r1-r11, pc}}",
+                "9:", // nothing changes
+                "add r0, r0, r2, lsl #2",
+                "b 10b",
             )
         }
     };
@@ -577,19 +516,33 @@ macro_rules! change_row {
 
 /// [`sweep`] in blocks of four groups.
 #[rustfmt::skip]
-macro_rules! change_rows {
-    ($group:expr, $pair:expr, $lane:expr) => { sweep!(concat!($group, $group, $group, $group), "", $group, $pair, $lane) };
+macro_rules! change_row {
+    ($group:expr, $pair:expr, $lane:expr) => { sweep!("r2", concat!($group, $group, $group, $group), "", $group, $pair, $lane) };
 }
 
-change_row!(
-    /// `traces ← sat16(traces + round(factor·with))`.
-    bump_row, bump_lane, pack_15, i32, "0x4000"
+/// The gain `(rate·post + 2^14) >> 15` in 16 bits, shifted as far as the last argument says.
+macro_rules! gain {
+    () => {
+        "smulbb r3, r3, r5\n add r3, r3, #0x4000\n sbfx r3, r3, #15, #16\n ldr r4, [sp, #56]\n lsls r3, r3, r4\n beq 9f\n"
+    };
+}
+
+/// `1-eta` in the lower half, `(eta·post + 2^14) >> 15` in the upper one.
+macro_rules! rates {
+    () => {
+        "mul r5, r3, r5\n add r5, r5, #0x4000\n asr r5, r5, #15\n rsb r3, r3, #0x8000\n pkhbt r3, r3, r5, lsl #16\n"
+    };
+}
+
+change_rows!(
+    /// `traces_j ← sat16(traces_j + round(gain_j·with))`.
+    bump_rows(shift: u32), gain!(), bump_lane, pack_15, "0x4000"
 );
-change_row!(
-    /// [`bump_row`] with one fractional bit more, which saves an instruction.
-    bump_row_below_half, bump_lane, pack_16, i32, "0x8000"
+change_rows!(
+    /// [`bump_rows`] with one fractional bit more, which saves an instruction.
+    bump_rows_below_half(shift: u32), gain!(), bump_lane, pack_16, "0x8000"
 );
-change_row!(
-    /// `traces ← round((1-eta)·traces + (eta·post)·with)`, both factors in one word.
-    drift_row, drift_lane, pack_15, u32, "0x4000"
+change_rows!(
+    /// `traces_j ← round((1-eta)·traces_j + (eta·post_j)·with)`.
+    drift_rows(), rates!(), drift_lane, pack_15, "0x4000"
 );

@@ -3,7 +3,7 @@
 
 use super::Kernel;
 #[cfg(armv7em)]
-use super::{Increment, Layer, act_each, armv7em, learn_each};
+use super::{Increment, Layer, Traces, act_each, armv7em, learn_each};
 use crate::image::Header;
 #[cfg(armv7em)]
 use crate::rule::Clip;
@@ -129,12 +129,11 @@ impl Kernel for Q15 {
     }
 
     #[cfg(armv7em)]
-    #[inline(always)]
-    fn learn(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], header: &Header) {
+    fn learn(mut traces: Traces<'_, Q15>, increment: Increment<'_, Q15>, post: &[Q15], pre: &[Q15], header: &Header) {
         // The assembly has the hard clip only.
         let hard = header.clip_kind == Clip::Hard;
-        if !hard || armv7em::learn(hebb, eligibility, increment, pre, Self::bounds(header)).is_none() {
-            learn_portably(hebb, eligibility, increment, pre, header);
+        if !hard || armv7em::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
+            learn_each(traces, increment, post, pre, header);
         }
     }
 
@@ -154,14 +153,6 @@ impl Kernel for Q15 {
             Squash::Identity => Self::output(acc),
         }
     }
-}
-
-/// The twin, out of line: inlined into a loop over rows, it would take the registers of the assembly's arguments.
-#[cfg(armv7em)]
-#[cold]
-#[inline(never)]
-fn learn_portably(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], header: &Header) {
-    learn_each(hebb, eligibility, increment, pre, header);
 }
 
 /// `hebb` plus an increment with `gain_format` fractional bits more, to the nearest. Both sums saturate.
