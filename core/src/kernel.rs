@@ -11,6 +11,8 @@ mod sweep;
 
 #[cfg(armv7em)]
 mod armv7em;
+#[cfg(armv7em)]
+mod armv7em_q7;
 mod fixed;
 mod float;
 #[cfg(armv7em)]

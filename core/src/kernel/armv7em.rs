@@ -237,25 +237,6 @@ macro_rules! plastic_group {
     () => { plastic_group!("smlad lr, r8, r4, lr\n") };
 }
 
-/// `tanh` of an accumulator: [`tanh_q15`](crate::math::tanh_q15) of what is left of it after rounding three bits away, into r0.
-#[rustfmt::skip]
-macro_rules! tanh {
-    ($low:literal, $high:literal) => {
-        concat!(
-            "adds r0, ", $low, ", #4\n adc r1, ", $high, ", #0\n",
-            "lsrs r0, r0, #3\n orr r0, r0, r1, lsl #29\n",
-            "asrs r2, r1, #2\n cmp r2, r0, asr #31\n", // do the bits beyond 32 say what the sign says?
-            "itt ne\n mvnne r0, #0x80000000\n eorne r0, r0, r1, asr #31\n",
-            "asrs r1, r0, #31\n eors r0, r1\n qsub r0, r0, r1\n usat r0, #30, r0\n", // sign and magnitude
-            "movw r3, #:lower16:{table}\n movt r3, #:upper16:{table}\n",
-            "lsrs r2, r0, #21\n add r3, r3, r2, lsl #1\n ubfx r0, r0, #5, #16\n",
-            "ldrsh r2, [r3]\n ldrsh r3, [r3, #2]\n subs r3, r3, r2\n muls r0, r3, r0\n",
-            "add r0, r0, #0x8000\n add r0, r2, r0, asr #16\n",
-            "eors r0, r1\n subs r0, r0, r1\n",
-        )
-    };
-}
-
 /// # Safety
 /// `weight` and `x` point to `lanes` words each.
 #[unsafe(naked)]
@@ -294,7 +275,7 @@ macro_rules! next_neuron {
 /// # Safety
 /// The operands are complete, and there is a neuron.
 #[unsafe(naked)]
-unsafe extern "C" fn act_static(operands: *mut Operands<Q15>) {
+unsafe extern "C" fn act_static(operands: *mut Operands<Q15, i32>) {
     naked_asm!(
         "push {{r0, r4-r11, lr}}",
         "8:",
@@ -307,12 +288,12 @@ unsafe extern "C" fn act_static(operands: *mut Operands<Q15>) {
         tanh!("r3", "r12"),
         next_neuron!(),
         "pop {{r0, r4-r11, pc}}",
-        bias = const offset_of!(Operands<Q15>, bias),
-        input_scale = const offset_of!(Operands<Q15>, input_scale),
-        weight = const offset_of!(Operands<Q15>, weight),
-        h = const offset_of!(Operands<Q15>, h),
-        scale = const offset_of!(Operands<Q15>, scale),
-        next = const offset_of!(Operands<Q15>, next),
+        bias = const offset_of!(Operands<Q15, i32>, bias),
+        input_scale = const offset_of!(Operands<Q15, i32>, input_scale),
+        weight = const offset_of!(Operands<Q15, i32>, weight),
+        h = const offset_of!(Operands<Q15, i32>, h),
+        scale = const offset_of!(Operands<Q15, i32>, scale),
+        next = const offset_of!(Operands<Q15, i32>, next),
         table = sym TANH_TABLE,
     )
 }
@@ -322,7 +303,7 @@ unsafe extern "C" fn act_static(operands: *mut Operands<Q15>) {
 /// # Safety
 /// The operands are complete, and there are two neurons.
 #[unsafe(naked)]
-unsafe extern "C" fn act_static_pairs(operands: *mut Operands<Q15>) {
+unsafe extern "C" fn act_static_pairs(operands: *mut Operands<Q15, i32>) {
     naked_asm!(
         "push {{r0, r4-r11, lr}}",
         "sub sp, #20", // the accumulators of both, and a scale
@@ -361,12 +342,12 @@ unsafe extern "C" fn act_static_pairs(operands: *mut Operands<Q15>) {
         "bhi 8b",
         "add sp, #20",
         "pop {{r0, r4-r11, pc}}",
-        bias = const offset_of!(Operands<Q15>, bias),
-        input_scale = const offset_of!(Operands<Q15>, input_scale),
-        weight = const offset_of!(Operands<Q15>, weight),
-        h = const offset_of!(Operands<Q15>, h),
-        scale = const offset_of!(Operands<Q15>, scale),
-        next = const offset_of!(Operands<Q15>, next),
+        bias = const offset_of!(Operands<Q15, i32>, bias),
+        input_scale = const offset_of!(Operands<Q15, i32>, input_scale),
+        weight = const offset_of!(Operands<Q15, i32>, weight),
+        h = const offset_of!(Operands<Q15, i32>, h),
+        scale = const offset_of!(Operands<Q15, i32>, scale),
+        next = const offset_of!(Operands<Q15, i32>, next),
         table = sym TANH_TABLE,
     )
 }
@@ -374,7 +355,7 @@ unsafe extern "C" fn act_static_pairs(operands: *mut Operands<Q15>) {
 /// # Safety
 /// The operands are complete and plastic, and there is a neuron.
 #[unsafe(naked)]
-unsafe extern "C" fn act_plastic(operands: *mut Operands<Q15>) {
+unsafe extern "C" fn act_plastic(operands: *mut Operands<Q15, i32>) {
     naked_asm!(
         "push {{r0, r4-r11, lr}}",
         "8:",
@@ -421,12 +402,12 @@ unsafe extern "C" fn act_plastic(operands: *mut Operands<Q15>) {
         "mov r4, r6",
         next_neuron!(),
         "pop {{r0, r4-r11, pc}}",
-        bias = const offset_of!(Operands<Q15>, bias),
-        input_scale = const offset_of!(Operands<Q15>, input_scale),
-        weight = const offset_of!(Operands<Q15>, weight),
-        alpha = const offset_of!(Operands<Q15>, alpha),
-        words = const offset_of!(Operands<Q15>, words),
-        next = const offset_of!(Operands<Q15>, next),
+        bias = const offset_of!(Operands<Q15, i32>, bias),
+        input_scale = const offset_of!(Operands<Q15, i32>, input_scale),
+        weight = const offset_of!(Operands<Q15, i32>, weight),
+        alpha = const offset_of!(Operands<Q15, i32>, alpha),
+        words = const offset_of!(Operands<Q15, i32>, words),
+        next = const offset_of!(Operands<Q15, i32>, next),
         table = sym TANH_TABLE,
     )
 }
@@ -437,21 +418,9 @@ macro_rules! bump_lane {
     ($pack:ident, $hebb:literal, $factor:literal) => {
         concat!(
             "smlawb lr, r3, ", $factor, ", r12\n smlawt ", $factor, ", r3, ", $factor, ", r12\n",
-            $pack!($factor), "qadd16 ", $hebb, ", ", $hebb, ", lr\n",
+            $pack!($factor), "qadd16 ", $hebb, ", ", $hebb, ", ", $factor, "\n",
         )
     };
-}
-
-/// Increments with 15 fractional bits.
-#[rustfmt::skip]
-macro_rules! pack_15 {
-    ($upper:literal) => { concat!("asr lr, lr, #15\n pkhbt lr, lr, ", $upper, ", lsl #1\n") };
-}
-
-/// Increments with 16 fractional bits.
-#[rustfmt::skip]
-macro_rules! pack_16 {
-    ($upper:literal) => { concat!("pkhtb lr, ", $upper, ", lr, asr #16\n") };
 }
 
 /// E of both columns of a lane: `round((1-eta)·eligibility + (eta·post)·pre)`. r3 is the rates, r12 one half.
@@ -467,57 +436,26 @@ macro_rules! drift_lane {
     };
 }
 
-/// A function that changes rows of traces lane by lane: r0 the traces, r1 what changes them, r2 lanes, r3 the factor that
-/// `$factor` makes of the rate r3 and the activity r5; from label 9 on it may leave a row alone.
+/// [`change_rows!`] with so many fractional bits of increments, or of E.
 #[rustfmt::skip]
-macro_rules! change_rows {
+macro_rules! change_q15 {
     ($(#[$doc:meta])* $name:ident($($shift:ident: u32)?), $factor:expr, $lane:ident, $pack:ident, $half:literal) => {
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// There are `rows` rows of traces, one at least, and activities, and `with` and each row have `lanes` words.
-        #[unsafe(naked)]
-        unsafe extern "C" fn $name(
-            traces: *mut Q15, with: *const Q15, lanes: usize, rate: i32, post: *const Q15, rows: usize, $($shift: u32)?
-        ) {
-            naked_asm!(
-                "push {{r1-r11, lr}}",
-                concat!("mov.w r12, #", $half),
-                "8:",
-                "ldr r4, [sp, #48]", // post
-                "ldrsh r5, [r4], #2",
-                "str r4, [sp, #48]",
-                "ldm sp, {{r1-r3}}",
-                $factor,
-                change_row!(concat!(
-                    "ldm r0, {{r4-r7}}\n ldm r1!, {{r8-r11}}\n",
-                    $lane!($pack, "r4", "r8"), $lane!($pack, "r5", "r9"), $lane!($pack, "r6", "r10"), $lane!($pack, "r7", "r11"),
-                    "stm r0!, {{r4-r7}}\n",
-                ), concat!(
-                    "ldrd r4, r5, [r0]\n ldrd r8, r9, [r1], #8\n",
-                    $lane!($pack, "r4", "r8"), $lane!($pack, "r5", "r9"),
-                    "strd r4, r5, [r0], #8\n",
-                ), concat!(
-                    "ldr r4, [r0]\n ldr r8, [r1], #4\n", $lane!($pack, "r4", "r8"), "str r4, [r0], #4\n",
-                )),
-                "10:",
-                "ldr r4, [sp, #52]", // rows
-                "subs r4, #1",
-                "str r4, [sp, #52]",
-                "bne 8b",
-                "pop {{r1-r11, pc}}",
-                "9:", // nothing changes
-                "add r0, r0, r2, lsl #2",
-                "b 10b",
-            )
-        }
+        change_rows!(
+            $(#[$doc])* $name(Q15 $(, $shift: u32)?), concat!("mov.w r12, #", $half),
+            "ldrsh r5, [r4], #2", $factor,
+            concat!(
+                "ldm r0, {{r4-r7}}\n ldm r1!, {{r8-r11}}\n",
+                $lane!($pack, "r4", "r8"), $lane!($pack, "r5", "r9"), $lane!($pack, "r6", "r10"), $lane!($pack, "r7", "r11"),
+                "stm r0!, {{r4-r7}}\n",
+            ),
+            concat!(
+                "ldrd r4, r5, [r0]\n ldrd r8, r9, [r1], #8\n",
+                $lane!($pack, "r4", "r8"), $lane!($pack, "r5", "r9"),
+                "strd r4, r5, [r0], #8\n",
+            ),
+            concat!("ldr r4, [r0]\n ldr r8, [r1], #4\n", $lane!($pack, "r4", "r8"), "str r4, [r0], #4\n")
+        );
     };
-}
-
-/// [`sweep`] in blocks of four groups.
-#[rustfmt::skip]
-macro_rules! change_row {
-    ($group:expr, $pair:expr, $lane:expr) => { sweep!("r2", concat!($group, $group, $group, $group), "", $group, $pair, $lane) };
 }
 
 /// The gain `(rate·post + 2^14) >> 15` in 16 bits, shifted as far as the last argument says.
@@ -534,15 +472,15 @@ macro_rules! rates {
     };
 }
 
-change_rows!(
+change_q15!(
     /// `traces_j ← sat16(traces_j + round(gain_j·with))`.
     bump_rows(shift: u32), gain!(), bump_lane, pack_15, "0x4000"
 );
-change_rows!(
+change_q15!(
     /// [`bump_rows`] with one fractional bit more, which saves an instruction.
     bump_rows_below_half(shift: u32), gain!(), bump_lane, pack_16, "0x8000"
 );
-change_rows!(
+change_q15!(
     /// `traces_j ← round((1-eta)·traces_j + (eta·post_j)·with)`.
     drift_rows(), rates!(), drift_lane, pack_15, "0x4000"
 );

@@ -10,7 +10,7 @@ use bytemuck::Pod;
 /// Complete means: every row begins on a word and is as long as the fields say, every matrix has a row for each neuron, and there
 /// is a bias and room for each activity, which begins on a word too. Those of alpha and H are only there in a plastic layer.
 #[repr(C)]
-pub struct Operands<S: Kernel> {
+pub struct Operands<S: Kernel, C> {
     pub input_weight: *const S::Weight,
     pub input: *const S,
     /// Words of a row of inputs.
@@ -19,7 +19,7 @@ pub struct Operands<S: Kernel> {
     pub next: *mut S,
     pub neurons: usize,
     /// What aligns the products of the inputs with the accumulator.
-    pub input_scale: i32,
+    pub input_scale: C,
     pub weight: *const S::Weight,
     pub alpha: *const S::Weight,
     pub hebb: *const S,
@@ -27,13 +27,13 @@ pub struct Operands<S: Kernel> {
     /// Words of a row of the recurrence.
     pub words: usize,
     /// What aligns its products with the accumulator.
-    pub scale: i32,
+    pub scale: C,
 }
 
-impl<S: Kernel> Operands<S> {
+impl<S: Kernel, C> Operands<S, C> {
     /// Complete operands for one neuron or more. `None` where something is missing: an alpha of its own for every connection, or
     /// rows of whole words.
-    pub fn new(layer: &Layer<'_, S>, next: &mut [S], scale: fn(u16) -> i32) -> Option<Self> {
+    pub fn new(layer: &Layer<'_, S>, next: &mut [S], scale: impl Fn(u16) -> C) -> Option<Self> {
         let neurons = next.len();
         let (input, h) = (layer.input, layer.h);
         let is_matrix = |matrix: &[S::Weight], x: &[S]| matrix.len() == neurons * x.len() && is_whole(matrix, x);

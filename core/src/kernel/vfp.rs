@@ -13,7 +13,7 @@ use core::mem::offset_of;
 
 /// The activities of all neurons: [`super::act`]. `None`, and nothing has changed, if it is left to the twin.
 pub fn act(layer: &Layer<'_, f32>, next: &mut [f32]) -> Option<()> {
-    let mut operands = Operands::new(layer, next, |_| 0)?;
+    let mut operands = Operands::new(layer, next, |_| ())?;
     // SAFETY: the operands are complete, and there is a neuron.
     unsafe {
         match layer.plastic {
@@ -182,7 +182,7 @@ unsafe extern "C" fn dot_row(weight: *const f32, x: *const f32, count: usize, ac
 /// # Safety
 /// The operands are complete, and there is a neuron.
 #[unsafe(naked)]
-unsafe extern "C" fn act_static(operands: *mut Operands<f32>) {
+unsafe extern "C" fn act_static(operands: *mut Operands<f32, ()>) {
     naked_asm!(
         ".fpu fpv4-sp-d16",
         "push {{r4, lr}}",
@@ -197,10 +197,10 @@ unsafe extern "C" fn act_static(operands: *mut Operands<f32>) {
         next_neuron!(),
         "vpop {{s16-s31}}",
         "pop {{r4, pc}}",
-        bias = const offset_of!(Operands<f32>, bias),
-        weight = const offset_of!(Operands<f32>, weight),
-        h = const offset_of!(Operands<f32>, h),
-        next = const offset_of!(Operands<f32>, next),
+        bias = const offset_of!(Operands<f32, ()>, bias),
+        weight = const offset_of!(Operands<f32, ()>, weight),
+        h = const offset_of!(Operands<f32, ()>, h),
+        next = const offset_of!(Operands<f32, ()>, next),
         tanh = sym tanh,
     )
 }
@@ -208,7 +208,7 @@ unsafe extern "C" fn act_static(operands: *mut Operands<f32>) {
 /// # Safety
 /// The operands are complete and plastic, and there is a neuron.
 #[unsafe(naked)]
-unsafe extern "C" fn act_plastic(operands: *mut Operands<f32>) {
+unsafe extern "C" fn act_plastic(operands: *mut Operands<f32, ()>) {
     naked_asm!(
         ".fpu fpv4-sp-d16",
         "push {{r4, lr}}",
@@ -232,11 +232,11 @@ unsafe extern "C" fn act_plastic(operands: *mut Operands<f32>) {
         next_neuron!(),
         "vpop {{s16-s31}}",
         "pop {{r4, pc}}",
-        bias = const offset_of!(Operands<f32>, bias),
-        weight = const offset_of!(Operands<f32>, weight),
-        alpha = const offset_of!(Operands<f32>, alpha),
-        words = const offset_of!(Operands<f32>, words),
-        next = const offset_of!(Operands<f32>, next),
+        bias = const offset_of!(Operands<f32, ()>, bias),
+        weight = const offset_of!(Operands<f32, ()>, weight),
+        alpha = const offset_of!(Operands<f32, ()>, alpha),
+        words = const offset_of!(Operands<f32, ()>, words),
+        next = const offset_of!(Operands<f32, ()>, next),
         tanh = sym tanh,
     )
 }
