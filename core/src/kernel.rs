@@ -1,4 +1,4 @@
-//! The hot loops: one row of a matrix at a time. A row's traces first learn from the last step, then take part in this one.
+//! The hot loops: traces learn from the last step, row by row, and then the neurons of this one act.
 //!
 //! The loops are written once, over the elementary operations of a [`Kernel`]. They go through a row in ascending order,
 //! in blocks of [`LANES`] lanes (a fixed-point lane is the columns of one word, and a block has a 32-bit sum of its own), without fused multiply-add.
@@ -6,16 +6,25 @@
 //! the shortest slice, so nothing here can panic.
 
 #[cfg(armv7em)]
+#[macro_use]
+mod sweep;
+
+#[cfg(armv7em)]
 mod armv7em;
+#[cfg(armv7em)]
+mod armv7em_q7;
 mod fixed;
 mod float;
+#[cfg(armv7em)]
+mod operands;
 mod q7;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
 mod vfp;
 
-use crate::image::Header;
-use crate::rule::{Clip, Squash};
+use crate::image::{Formats, Header};
+use crate::rule::{Clip, Granularity, Squash};
 use bytemuck::{Pod, Zeroable};
+use core::{mem, slice};
 
 /// The elementary operations of one arithmetic. Sealed by living in a private module.
 pub trait Kernel: Pod {
@@ -80,24 +89,19 @@ pub trait Kernel: Pod {
     /// `M_j = Σ_k fan_out_jk·m_k + bias_j`; without a fan-out row every factor is 1.
     fn modulation(m: &[Self::Output], fan_out: Option<&[Self::Weight]>, bias: Option<&Self::Bias>, header: &Header) -> Self::Gain;
 
-    /// [`dot`]. This and the next two are for kernels of a particular processor.
+    /// [`act`]. This and the next two are for kernels of a particular processor.
+    #[inline(always)]
+    fn act(layer: &Layer<'_, Self>, next: &mut [Self]) {
+        act_each(layer, next);
+    }
+    /// [`dot`].
     fn dot(acc: Self::Accumulator, weight: &[Self::Weight], x: &[Self], format: u16) -> Self::Accumulator {
         static_dot::<Self>(acc, lanes(weight), lanes(x), format)
     }
-    /// [`plastic_dot`] with an alpha per connection.
-    fn plastic_dot(
-        acc: Self::Accumulator,
-        weight: &[Self::Weight],
-        alpha: &[Self::Weight],
-        hebb: &[Self],
-        x: &[Self],
-        format: u16,
-    ) -> Self::Accumulator {
-        row_dot::<Self>(acc, lanes(weight), lanes(alpha), lanes(hebb), lanes(x), format)
-    }
     /// [`learn`].
-    fn learn(hebb: &mut [Self], eligibility: &mut [Self], increment: Increment<'_, Self>, pre: &[Self], header: &Header) {
-        learn_each(hebb, eligibility, increment, pre, header);
+    #[inline(always)]
+    fn learn(traces: Traces<'_, Self>, increment: Increment<'_, Self>, post: &[Self], pre: &[Self], header: &Header) {
+        learn_each(traces, increment, post, pre, header);
     }
 
     /// `tanh` of a pre-activation.
@@ -106,6 +110,27 @@ pub trait Kernel: Pod {
     fn output(acc: Self::Accumulator) -> Self::Output;
     /// The modulator's nonlinearity.
     fn squash(acc: Self::Accumulator, squash: Squash) -> Self::Output;
+}
+
+/// A coefficient of all connections, as many numbers as the image has of it.
+#[derive(Clone, Copy)]
+pub struct Coefficients<'a, W> {
+    /// The numbers.
+    pub values: &'a [W],
+    /// What one number is for.
+    pub granularity: Granularity,
+}
+
+impl<'a, W: Pod> Coefficients<'a, W> {
+    /// The coefficient along row `post` of a matrix with rows of `stride` numbers.
+    pub fn row(self, post: usize, stride: usize) -> Coefficient<'a, W> {
+        let one = |index| Coefficient::Uniform(self.values.get(index).copied().unwrap_or(W::zeroed()));
+        match self.granularity {
+            Granularity::Absent | Granularity::Single => one(0),
+            Granularity::PerNeuron => one(post),
+            Granularity::PerConnection => Coefficient::Row(row(self.values, stride, post)),
+        }
+    }
 }
 
 /// A coefficient along one row: a number per connection, or one for the whole row.
@@ -127,35 +152,105 @@ impl<W: Pod> Coefficient<'_, W> {
     }
 }
 
-/// What the last step left to be done to one row of traces, with `pre` = h(t-2) and `post` = h_j(t-1).
+/// What the activities of all neurons are computed from: matrices row by row, and what every row reads.
+pub struct Layer<'a, S: Kernel> {
+    /// Inputs u(t), a whole number of lanes.
+    pub input: &'a [S],
+    /// Their weights `Win`.
+    pub input_weight: &'a [S::Weight],
+    /// A bias `b` for each neuron.
+    pub bias: &'a [S::Bias],
+    /// The activities h(t-1), a whole number of lanes.
+    pub h: &'a [S],
+    /// Their weights `w`.
+    pub weight: &'a [S::Weight],
+    /// `alpha` and H, if there is plasticity.
+    pub plastic: Option<(Coefficients<'a, S::Weight>, &'a [S])>,
+    /// Fractional bits of weights.
+    pub formats: &'a Formats,
+}
+
+/// `next_j = tanh(b_j + Σ_k Win_jk·u_k + Σ_i (w_ji + alpha_ji·H_ji)·h_i)`.
+#[inline(always)]
+pub fn act<S: Kernel>(layer: &Layer<'_, S>, next: &mut [S]) {
+    S::act(layer, next);
+}
+
+/// [`act`], row by row.
+fn act_each<S: Kernel>(layer: &Layer<'_, S>, next: &mut [S]) {
+    let formats = layer.formats;
+    let rows = rows(layer.input_weight, layer.input.len()).zip(rows(layer.weight, layer.h.len()));
+    for (post, ((next, bias), (input_weight, weight))) in next.iter_mut().zip(layer.bias).zip(rows).enumerate() {
+        let acc = dot(S::start(Some(bias)), input_weight, layer.input, formats.input);
+        *next = S::activity(match layer.plastic {
+            Some((alpha, hebb)) => plastic_dot(
+                acc,
+                weight,
+                alpha.row(post, layer.h.len()),
+                row(hebb, layer.h.len(), post),
+                layer.h,
+                formats.recurrent,
+            ),
+            None => dot(acc, weight, layer.h, formats.recurrent),
+        });
+    }
+}
+
+/// The rows of a matrix, one after the other.
+fn rows<T>(matrix: &[T], stride: usize) -> slice::ChunksExact<'_, T> {
+    // A stride is never 0, but that the compiler cannot know.
+    matrix.chunks_exact(stride.max(1))
+}
+
+/// Row `index` of a matrix; empty beyond its end.
+pub fn row<T>(matrix: &[T], stride: usize, index: usize) -> &[T] {
+    let rest = matrix
+        .split_at_checked(index.wrapping_mul(stride))
+        .map_or(&[][..], |(_, rest)| rest);
+    rest.split_at_checked(stride).map_or(&[], |(row, _)| row)
+}
+
+/// Rows of H and of E; the latter empty where the rule has none.
+pub struct Traces<'a, S> {
+    /// Hebbian traces.
+    pub hebb: &'a mut [S],
+    /// Eligibility traces.
+    pub eligibility: &'a mut [S],
+}
+
+impl<'a, S> Traces<'a, S> {
+    /// Takes the first row of both; empty at the end.
+    pub fn next_row(&mut self, stride: usize) -> (&'a mut [S], &'a mut [S]) {
+        (take_row(&mut self.hebb, stride), take_row(&mut self.eligibility, stride))
+    }
+}
+
+/// The first row of a matrix that is to be changed, taken off its front; empty at the end.
+fn take_row<'a, T>(matrix: &mut &'a mut [T], stride: usize) -> &'a mut [T] {
+    match mem::take(matrix).split_at_mut_checked(stride) {
+        Some((row, rest)) => {
+            *matrix = rest;
+            row
+        }
+        None => &mut [],
+    }
+}
+
+/// What the last step left to be done to rows of traces, with `pre` = h(t-2) and `post` = h_j(t-1), one for each row.
 #[derive(Clone, Copy)]
 pub enum Increment<'a, S: Kernel> {
-    /// Nothing: no plasticity, nothing pending, or a zero gain.
+    /// Nothing.
     None,
-    /// `H ← clip(H + gain·pre)`: Hebbian with one eta for the row, and Modulated.
-    Gain(S::Gain),
-    /// `H ← clip(H + (eta·post)·pre)`, or as Decay and Oja have it: Hebbian with an eta per connection.
-    Rates {
-        /// The row of eta.
-        eta: &'a [S::Rate],
-        /// Postsynaptic activity.
-        post: S,
-    },
-    /// Decay and Oja with one rate for the row: `eta` of Hebbian, or `M` of Modulated.
-    Rate {
-        /// The rate.
-        rate: S::Gain,
-        /// Postsynaptic activity.
-        post: S,
-    },
+    /// `H ← clip(H + (rate·post)·pre)`, or as the other clips have it: Hebbian with one eta for these rows, and Modulated.
+    Rate(S::Gain),
+    /// Likewise with a row of eta: Hebbian with one per connection.
+    Rates(&'a [S::Rate]),
     /// `H ← clip(H + M·E)`, then `E ← (1-eta)·E + (eta·post)·pre`: Retroactive.
     Retroactive {
-        /// The modulator at this neuron.
+        /// The modulator at these neurons.
         modulator: S::Gain,
         /// The trace rate.
         eta: Coefficient<'a, S::Rate>,
-        /// Postsynaptic activity.
-        post: S,
     },
 }
 
@@ -164,47 +259,56 @@ impl<'a, S: Kernel> Increment<'a, S> {
     pub fn column(self, pre: usize) -> Self {
         let one = |row: &'a [S::Rate]| row.get(pre..=pre).unwrap_or_default();
         match self {
-            Increment::Rates { eta, post } => Increment::Rates { eta: one(eta), post },
+            Increment::Rates(eta) => Increment::Rates(one(eta)),
             Increment::Retroactive {
                 modulator,
                 eta: Coefficient::Row(eta),
-                post,
             } => Increment::Retroactive {
                 modulator,
                 eta: Coefficient::Row(one(eta)),
-                post,
             },
             other => other,
         }
     }
 }
 
-/// Applies an increment to one row of traces.
+/// Applies an increment to a row of traces for each `post`.
 #[inline(always)]
-pub fn learn<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], header: &Header) {
-    S::learn(hebb, eligibility, increment, pre, header);
+pub fn learn<S: Kernel>(traces: Traces<'_, S>, increment: Increment<'_, S>, post: &[S], pre: &[S], header: &Header) {
+    S::learn(traces, increment, post, pre, header);
 }
 
-/// [`learn`], connection by connection.
-fn learn_each<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], header: &Header) {
+/// [`learn`], row by row.
+fn learn_each<S: Kernel>(mut traces: Traces<'_, S>, increment: Increment<'_, S>, post: &[S], pre: &[S], header: &Header) {
+    for post in post {
+        let (hebb, eligibility) = traces.next_row(pre.len());
+        learn_row(hebb, eligibility, increment, *post, pre, header);
+    }
+}
+
+/// [`learn`] of one row, connection by connection.
+#[inline(always)]
+fn learn_row<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, post: S, pre: &[S], header: &Header) {
     let bounds = S::bounds(header);
     if header.clip_kind != Clip::Hard {
-        return learn_shaped(hebb, eligibility, increment, pre, header.clip_kind, bounds);
+        return learn_shaped(hebb, eligibility, increment, post, pre, header.clip_kind, bounds);
     }
     match increment {
-        // A hard clip has no rates of its own.
-        Increment::None | Increment::Rate { .. } => (),
-        Increment::Gain(gain) => {
-            for (hebb, pre) in hebb.iter_mut().zip(pre) {
-                *hebb = S::bump(*hebb, gain, *pre, bounds);
+        Increment::None => (),
+        Increment::Rate(rate) => {
+            let gain = S::times(rate, post);
+            if !S::is_zero(gain) {
+                hebb.iter_mut()
+                    .zip(pre)
+                    .for_each(|(hebb, pre)| *hebb = S::bump(*hebb, gain, *pre, bounds));
             }
         }
-        Increment::Rates { eta, post } => {
+        Increment::Rates(eta) => {
             for ((hebb, pre), eta) in hebb.iter_mut().zip(pre).zip(eta) {
                 *hebb = S::bump(*hebb, S::times(S::rate(*eta), post), *pre, bounds);
             }
         }
-        Increment::Retroactive { modulator, eta, post } => {
+        Increment::Retroactive { modulator, eta } => {
             let write = |hebb: &mut S, eligibility: &mut S, eta, pre| {
                 *hebb = S::bump(*hebb, modulator, *eligibility, bounds);
                 *eligibility = S::drift(*eligibility, eta, post, pre);
@@ -222,24 +326,33 @@ fn learn_each<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Incre
     }
 }
 
-/// [`learn_each`] for clips that are not hard. Out of line and one connection after the other, so that the hard clip's loops
+/// [`learn_row`] for clips that are not hard. Out of line and one connection after the other, so that the hard clip's loops
 /// stay as small and as fast as without it.
 #[inline(never)]
-fn learn_shaped<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, pre: &[S], clip: Clip, bounds: S::Bounds) {
-    let write = |hebb, rate, post, pre| match clip {
+fn learn_shaped<S: Kernel>(
+    hebb: &mut [S],
+    eligibility: &mut [S],
+    increment: Increment<'_, S>,
+    post: S,
+    pre: &[S],
+    clip: Clip,
+    bounds: S::Bounds,
+) {
+    let write = |hebb, rate, pre| match clip {
         Clip::Decay => S::decay(hebb, rate, post, pre, bounds),
         Clip::Oja => S::oja(hebb, rate, post, pre, bounds),
         Clip::Hard | Clip::Soft => S::soft(hebb, S::times(rate, post), pre, bounds),
     };
+    // A trace decays at its rate even where the neuron is silent.
+    let is_idle = |rate| S::is_zero(rate) || !clip.needs_rate() && S::is_zero(S::times(rate, post));
     let traces = hebb.iter_mut().zip(pre);
     match increment {
-        Increment::None => (),
-        Increment::Gain(gain) => traces.for_each(|(hebb, pre)| *hebb = S::soft(*hebb, gain, *pre, bounds)),
-        Increment::Rate { rate, post } => traces.for_each(|(hebb, pre)| *hebb = write(*hebb, rate, post, *pre)),
-        Increment::Rates { eta, post } => traces.zip(eta).for_each(|((hebb, pre), eta)| {
-            *hebb = write(*hebb, S::rate(*eta), post, *pre);
-        }),
-        Increment::Retroactive { modulator, eta, post } => {
+        Increment::Rate(rate) if !is_idle(rate) => traces.for_each(|(hebb, pre)| *hebb = write(*hebb, rate, *pre)),
+        Increment::None | Increment::Rate(_) => (),
+        Increment::Rates(eta) => traces
+            .zip(eta)
+            .for_each(|((hebb, pre), eta)| *hebb = write(*hebb, S::rate(*eta), *pre)),
+        Increment::Retroactive { modulator, eta } => {
             for (index, ((hebb, pre), eligibility)) in traces.zip(eligibility).enumerate() {
                 *hebb = S::soft(*hebb, modulator, *eligibility, bounds);
                 *eligibility = S::drift(*eligibility, eta.at(index), post, *pre);
@@ -294,7 +407,7 @@ pub fn plastic_dot<S: Kernel>(
 ) -> S::Accumulator {
     match alpha {
         Coefficient::Uniform(alpha) => uniform_dot::<S>(acc, lanes(weight), S::splat(alpha), lanes(hebb), lanes(x), format),
-        Coefficient::Row(alpha) => S::plastic_dot(acc, weight, alpha, hebb, x, format),
+        Coefficient::Row(alpha) => row_dot::<S>(acc, lanes(weight), lanes(alpha), lanes(hebb), lanes(x), format),
     }
 }
 

@@ -47,9 +47,10 @@ pub fn tanh_micromath(x: f32) -> f32 {
     1.0 - 2.0 / (micromath::F32(2.0 * y).exp().0 + 1.0)
 }
 
-/// Intervals of the fixed-point `tanh` table per unit of its argument; the table spans [0, 8].
+/// Intervals of the fixed-point `tanh` table per unit of its argument.
 const TANH_PER_UNIT: usize = 64;
-const TANH_TABLE: [i16; 8 * TANH_PER_UNIT + 1] = tanh_table();
+/// `tanh` in Q15 over [0, 8].
+pub(crate) static TANH_TABLE: [i16; 8 * TANH_PER_UNIT + 1] = tanh_table();
 
 /// `tanh` in fixed point: argument in Q27 (so ±16, saturating at ±8), result in Q15 within ±32767.
 ///

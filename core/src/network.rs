@@ -9,16 +9,16 @@
 //! ```
 //!
 //! and then changes the traces by the [rule](crate::rule). Matrices are `[post][pre]`: row j holds all that neuron j receives.
-//! The change of step t is carried out inside step t+1, while the trace is at hand; every accessor already includes it.
+//! The change of step t is carried out when step t+1 begins; every accessor already includes it.
 //!
 //! There are two doors to the same code. [`embed!`](crate::embed) turns an image into a *type* when the firmware is built:
 //! array lengths, exact static memory, a step that cannot fail, and no code of other rules. [`Agent`] takes any image at run time.
 
 use crate::image::{Header, LoadError, Section};
-use crate::kernel::{self, Coefficient, Increment, Kernel};
+use crate::kernel::{self, Coefficient, Coefficients, Increment, Kernel, Layer, Traces};
 use crate::rule::{Granularity, Rule};
 use crate::scalar::Scalar;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
 /// A checked view of an image: the meta-learned numbers, shared by any number of agents.
 ///
@@ -144,76 +144,85 @@ impl<'a, S: Scalar> Network<'a, S> {
         self.header.numeric.stride(count)
     }
 
-    /// The coefficient of row `post`.
-    fn coefficient<W: Pod>(&self, values: &'a [W], granularity: Granularity, post: usize) -> Coefficient<'a, W> {
-        let one = |index| Coefficient::Uniform(values.get(index).copied().unwrap_or(W::zeroed()));
-        match granularity {
-            Granularity::Absent | Granularity::Single => one(0),
-            Granularity::PerNeuron => one(post),
-            Granularity::PerConnection => Coefficient::Row(self.matrix_row(values, post)),
+    /// The rates of row `post`.
+    fn rates(&self, values: &'a [S::Rate], granularity: Granularity, post: usize) -> Coefficient<'a, S::Rate> {
+        Coefficients { values, granularity }.row(post, self.columns(self.header.hidden))
+    }
+
+    /// What every `M_j` is made of.
+    fn modulation<'m>(&self, m: &'m [S::Output]) -> Modulation<'m, S> {
+        if self.header.fan_out || self.header.fan_out_bias {
+            Modulation::PerNeuron(m)
+        } else {
+            Modulation::Shared(S::modulation(m, None, None, &self.header))
         }
     }
 
-    /// Row `post` of a matrix with one column per hidden neuron.
-    fn matrix_row<W>(&self, matrix: &'a [W], post: usize) -> &'a [W] {
-        row_of(matrix, self.columns(self.header.hidden), post)
+    /// Whether the same is done to all neurons.
+    fn is_uniform(&self, modulation: Modulation<'_, S>) -> bool {
+        matches!(modulation, Modulation::Shared(_))
+            && matches!(self.header.eta, Granularity::Absent | Granularity::Single)
+            && matches!(self.header.hebbian_eta, Granularity::Absent)
     }
 
     /// `M_j`, as the factor of an increment.
-    fn modulation(&self, m: &[S::Output], post: usize) -> S::Gain {
+    fn modulator(&self, modulation: Modulation<'_, S>, post: usize) -> S::Gain {
+        let m = match modulation {
+            Modulation::Shared(gain) => return gain,
+            Modulation::PerNeuron(m) => m,
+        };
         let fan_out = self
             .header
             .fan_out
-            .then(|| row_of(self.fan_out, self.columns(self.header.modulators), post));
+            .then(|| kernel::row(self.fan_out, self.columns(self.header.modulators), post));
         S::modulation(m, fan_out, self.fan_out_bias.get(post), &self.header)
     }
 
     /// Hands over, in order, what a step leaves to be done to the traces of neuron `post`.
     #[inline(always)]
-    fn each_increment(&self, m: &[S::Output], post: usize, activity: S, mut learn: impl FnMut(Increment<'a, S>)) {
+    fn each_increment(&self, modulation: Modulation<'_, S>, post: usize, mut learn: impl FnMut(Increment<'a, S>)) {
         let header = &self.header;
         // A Hebbian neuron of a partly modulated network has an eligibility too, and no modulator to write it.
         if header.rule.has_eligibility() && !matches!(header.hebbian_eta, Granularity::Absent) && !self.is_modulated(post) {
-            learn(self.retroactive(S::Gain::zeroed(), post, activity));
+            learn(self.retroactive(S::Gain::zeroed(), post));
         }
-        learn(self.increment(m, post, activity));
+        learn(self.increment(modulation, post));
     }
 
     fn is_modulated(&self, post: usize) -> bool {
         self.mask.get(post) != Some(&0)
     }
 
-    fn retroactive(&self, modulator: S::Gain, post: usize, activity: S) -> Increment<'a, S> {
-        Increment::Retroactive {
-            modulator,
-            eta: self.coefficient(self.eta, self.header.eta, post),
-            post: activity,
-        }
+    fn retroactive(&self, modulator: S::Gain, post: usize) -> Increment<'a, S> {
+        let eta = self.rates(self.eta, self.header.eta, post);
+        Increment::Retroactive { modulator, eta }
     }
 
     /// The last of them: the change of H, and of E where it is Retroactive.
     #[inline(always)]
-    fn increment(&self, m: &[S::Output], post: usize, activity: S) -> Increment<'a, S> {
+    fn increment(&self, modulation: Modulation<'_, S>, post: usize) -> Increment<'a, S> {
         let header = &self.header;
-        let gain = |gain| if S::is_zero(gain) { Increment::None } else { Increment::Gain(gain) };
-        let at_rate = |rate| match header.clip_kind.needs_rate() {
-            // A trace decays at its rate even where the neuron is silent.
-            true if S::is_zero(rate) => Increment::None,
-            true => Increment::Rate { rate, post: activity },
-            false => gain(S::times(rate, activity)),
-        };
-        let hebbian = |eta, granularity| match self.coefficient(eta, granularity, post) {
-            Coefficient::Uniform(eta) => at_rate(S::rate(eta)),
-            Coefficient::Row(eta) => Increment::Rates { eta, post: activity },
+        let hebbian = |eta, granularity| match self.rates(eta, granularity, post) {
+            Coefficient::Uniform(eta) => Increment::Rate(S::rate(eta)),
+            Coefficient::Row(eta) => Increment::Rates(eta),
         };
         match header.rule {
             Rule::NonPlastic => Increment::None,
             Rule::Hebbian => hebbian(self.eta, header.eta),
             _ if !self.is_modulated(post) => hebbian(self.hebbian_eta, header.hebbian_eta),
-            Rule::Modulated => at_rate(self.modulation(m, post)),
-            Rule::Retroactive => self.retroactive(self.modulation(m, post), post, activity),
+            Rule::Modulated => Increment::Rate(self.modulator(modulation, post)),
+            Rule::Retroactive => self.retroactive(self.modulator(modulation, post), post),
         }
     }
+}
+
+/// The modulation of a step: the same for all neurons, unless they have fan-out weights or biases.
+#[derive(Clone, Copy)]
+enum Modulation<'m, S: Kernel> {
+    /// `M`, as the factor of an increment.
+    Shared(S::Gain),
+    /// m(t), of which each neuron makes its own.
+    PerNeuron(&'m [S::Output]),
 }
 
 /// The sections of an image whose length has been checked.
@@ -226,14 +235,6 @@ impl<'a> Sections<'a, '_> {
     const fn get(&self, section: Section) -> &'a [u32] {
         self.header.section(self.words, section)
     }
-}
-
-/// Row `index` of a matrix; empty beyond its end.
-fn row_of<T>(matrix: &[T], stride: usize, index: usize) -> &[T] {
-    let rest = matrix
-        .split_at_checked(index.wrapping_mul(stride))
-        .map_or(&[][..], |(_, rest)| rest);
-    rest.split_at_checked(stride).map_or(&[], |(row, _)| row)
 }
 
 /// What one lifetime learns: the memory of one agent, exactly as large as its image needs. Put it in a `static`.
@@ -405,13 +406,20 @@ impl<'m, S: Scalar> State<'m, S> {
         }
         self.pending = false;
         let network = source.network();
-        let columns = network.columns(network.header.hidden);
-        let mut hebb = Rows::new(self.hebb, columns);
-        let mut eligibility = Rows::new(self.eligibility, columns);
-        for (post, activity) in self.latest.iter().take(network.header.hidden).enumerate() {
-            let (hebb, eligibility) = (hebb.next_row(), eligibility.next_row());
-            network.each_increment(self.m, post, *activity, |increment| {
-                kernel::learn(hebb, eligibility, increment, self.before, &network.header);
+        let header = &network.header;
+        let modulation = network.modulation(self.m);
+        let mut traces = Traces {
+            hebb: self.hebb,
+            eligibility: self.eligibility,
+        };
+        let post = self.latest.get(..header.hidden).unwrap_or_default();
+        if network.is_uniform(modulation) {
+            return kernel::learn(traces, network.increment(modulation, 0), post, self.before, header);
+        }
+        for (index, post) in post.chunks_exact(1).enumerate() {
+            let (hebb, eligibility) = traces.next_row(self.before.len());
+            network.each_increment(modulation, index, |increment| {
+                kernel::learn(Traces { hebb, eligibility }, increment, post, self.before, header);
             });
         }
     }
@@ -440,33 +448,25 @@ impl<'m, S: Scalar> State<'m, S> {
         );
     }
 
-    /// The recurrence: the new activity, and the traces as they were when it was computed.
+    /// The recurrence: the traces as the last step leaves them, and the new activity.
     fn advance<N: Source<Scalar = S>>(&mut self, source: N) {
+        self.flush(source);
         let network = source.network();
         let header = &network.header;
-        let columns = network.columns(header.hidden);
-        let mut hebb = Rows::new(self.hebb, columns);
-        let mut eligibility = Rows::new(self.eligibility, columns);
-        let rows = self.next.iter_mut().zip(self.latest.iter()).take(header.hidden);
-        for (post, (next, activity)) in rows.enumerate() {
-            let acc = S::start(network.input_bias.get(post));
-            let input = row_of(network.input_weight, network.columns(header.inputs), post);
-            let acc = kernel::dot(acc, input, self.input, header.formats.input);
-            let weight = network.matrix_row(network.recurrent_weight, post);
-            let acc = if header.rule.is_plastic() {
-                let (hebb, eligibility) = (hebb.next_row(), eligibility.next_row());
-                if self.pending {
-                    network.each_increment(self.m, post, *activity, |increment| {
-                        kernel::learn(hebb, eligibility, increment, self.before, header);
-                    });
-                }
-                let alpha = network.coefficient(network.alpha, header.alpha, post);
-                kernel::plastic_dot(acc, weight, alpha, hebb, self.latest, header.formats.recurrent)
-            } else {
-                kernel::dot(acc, weight, self.latest, header.formats.recurrent)
-            };
-            *next = S::activity(acc);
-        }
+        let alpha = Coefficients {
+            values: network.alpha,
+            granularity: header.alpha,
+        };
+        let layer = Layer {
+            input: self.input,
+            input_weight: network.input_weight,
+            bias: network.input_bias,
+            h: self.latest,
+            weight: network.recurrent_weight,
+            plastic: header.rule.is_plastic().then_some((alpha, &*self.hebb)),
+            formats: &header.formats,
+        };
+        kernel::act(&layer, self.next.get_mut(..header.hidden).unwrap_or_default());
         core::mem::swap(&mut self.before, &mut self.latest);
         core::mem::swap(&mut self.latest, &mut self.next);
         self.pending = header.rule.is_plastic() && !self.frozen;
@@ -498,8 +498,13 @@ impl<'m, S: Scalar> State<'m, S> {
         let mut eligibility = [self.eligibility.get(index).copied().unwrap_or(S::zeroed())];
         if self.pending {
             let before = self.before.get(pre..=pre)?;
-            network.each_increment(self.m, post, *self.latest.get(post)?, |increment| {
-                kernel::learn(&mut hebb, &mut eligibility, increment.column(pre), before, &network.header);
+            let activity = self.latest.get(post..=post)?;
+            network.each_increment(network.modulation(self.m), post, |increment| {
+                let traces = Traces {
+                    hebb: &mut hebb,
+                    eligibility: &mut eligibility,
+                };
+                kernel::learn(traces, increment.column(pre), activity, before, &network.header);
             });
         }
         let [hebb] = hebb;
@@ -520,7 +525,7 @@ fn heads<S: Scalar>(
 ) {
     let columns = header.numeric.stride(header.hidden);
     for (index, (output, bias)) in outputs.iter_mut().zip(bias).enumerate() {
-        *output = f(kernel::dot(S::start(Some(bias)), row_of(weight, columns, index), h, format));
+        *output = f(kernel::dot(S::start(Some(bias)), kernel::row(weight, columns, index), h, format));
     }
 }
 
@@ -530,29 +535,6 @@ fn take<'m, T: bytemuck::Pod>(words: &mut &'m mut [u64], count: usize) -> Option
     let (front, rest) = core::mem::take(words).split_at_mut_checked(size)?;
     *words = rest;
     bytemuck::must_cast_slice_mut(front).get_mut(..count)
-}
-
-/// The rows of a matrix, one after the other.
-struct Rows<'a, T> {
-    rest: &'a mut [T],
-    stride: usize,
-}
-
-impl<'a, T> Rows<'a, T> {
-    fn new(matrix: &'a mut [T], stride: usize) -> Self {
-        Self { rest: matrix, stride }
-    }
-
-    /// The next row; empty at the end.
-    fn next_row(&mut self) -> &'a mut [T] {
-        match core::mem::take(&mut self.rest).split_at_mut_checked(self.stride) {
-            Some((row, rest)) => {
-                self.rest = rest;
-                row
-            }
-            None => &mut [],
-        }
-    }
 }
 
 /// Where an agent finds its network: behind a reference, or in a type.
@@ -759,7 +741,7 @@ impl<'m, N: Source> Living<'m, N> {
         let columns = header.numeric.stride(header.hidden);
         for matrix in [&*self.state.hebb, self.state.eligibility] {
             for row in 0..header.hidden {
-                row_of(matrix, columns, row)
+                kernel::row(matrix, columns, row)
                     .iter()
                     .take(header.hidden)
                     .for_each(|trace| visit(*trace));

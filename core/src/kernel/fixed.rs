@@ -3,7 +3,7 @@
 
 use super::Kernel;
 #[cfg(armv7em)]
-use super::{Increment, armv7em, learn_each};
+use super::{Increment, Layer, Traces, act_each, armv7em, learn_each};
 use crate::image::Header;
 #[cfg(armv7em)]
 use crate::rule::Clip;
@@ -117,22 +117,23 @@ impl Kernel for Q15 {
     }
 
     #[cfg(armv7em)]
+    fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) {
+        if armv7em::act(layer, next).is_none() {
+            act_each(layer, next);
+        }
+    }
+
+    #[cfg(armv7em)]
     fn dot(acc: i64, weight: &[i16], x: &[Q15], format: u16) -> i64 {
         acc.wrapping_add(armv7em::dot(weight, x, scale(format)))
     }
 
     #[cfg(armv7em)]
-    fn plastic_dot(acc: i64, weight: &[i16], alpha: &[i16], hebb: &[Q15], x: &[Q15], format: u16) -> i64 {
-        acc.wrapping_add(armv7em::plastic_dot(weight, alpha, hebb, x, scale(format)))
-    }
-
-    #[cfg(armv7em)]
-    #[inline(always)]
-    fn learn(hebb: &mut [Q15], eligibility: &mut [Q15], increment: Increment<'_, Q15>, pre: &[Q15], header: &Header) {
+    fn learn(mut traces: Traces<'_, Q15>, increment: Increment<'_, Q15>, post: &[Q15], pre: &[Q15], header: &Header) {
         // The assembly has the hard clip only.
         let hard = header.clip_kind == Clip::Hard;
-        if !hard || armv7em::learn(hebb, eligibility, increment, pre, Self::bounds(header)).is_none() {
-            learn_each(hebb, eligibility, increment, pre, header);
+        if !hard || armv7em::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
+            learn_each(traces, increment, post, pre, header);
         }
     }
 
@@ -183,7 +184,7 @@ pub(super) fn modulation<W: Copy + Into<i64>>(m: &[Q16], fan_out: Option<&[W]>, 
 }
 
 /// What aligns a block's sum with the accumulator.
-fn scale(format: u16) -> i32 {
+pub(super) fn scale(format: u16) -> i32 {
     1 << 15u32.saturating_sub(format.into())
 }
 

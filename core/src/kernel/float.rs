@@ -2,7 +2,7 @@
 
 use super::Kernel;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
-use super::{Increment, learn_each, row_dot, static_dot, vfp};
+use super::{Increment, Layer, Traces, act_each, learn_each, vfp};
 use crate::image::Header;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
 use crate::rule::Clip;
@@ -134,22 +134,22 @@ float_kernel!(
     identity,
     crate::math::tanh_f32,
     #[cfg(all(armv7em, target_abi = "eabihf"))]
-    fn dot(acc: f32, weight: &[f32], x: &[f32], format: u16) -> f32 {
-        let (acc, [weight, x]) = vfp::dot(acc, weight, x);
-        static_dot::<f32>(acc, weight, x, format)
+    fn act(layer: &Layer<'_, f32>, next: &mut [f32]) {
+        if vfp::act(layer, next).is_none() {
+            act_each(layer, next);
+        }
     },
     #[cfg(all(armv7em, target_abi = "eabihf"))]
-    fn plastic_dot(acc: f32, weight: &[f32], alpha: &[f32], hebb: &[f32], x: &[f32], format: u16) -> f32 {
-        let (acc, [weight, alpha, hebb, x]) = vfp::plastic_dot(acc, [weight, alpha, hebb, x]);
-        row_dot::<f32>(acc, weight, alpha, hebb, x, format)
+    fn dot(acc: f32, weight: &[f32], x: &[f32], _: u16) -> f32 {
+        vfp::dot(acc, weight, x)
     },
     #[cfg(all(armv7em, target_abi = "eabihf"))]
-    fn learn(hebb: &mut [f32], eligibility: &mut [f32], increment: Increment<'_, f32>, pre: &[f32], header: &Header) {
-        let (hebb, pre) = match increment {
-            Increment::Gain(gain) if header.clip_kind == Clip::Hard => vfp::bump(hebb, pre, gain, Self::bounds(header)),
-            _ => (hebb, pre),
-        };
-        learn_each(hebb, eligibility, increment, pre, header);
+    fn learn(mut traces: Traces<'_, f32>, increment: Increment<'_, f32>, post: &[f32], pre: &[f32], header: &Header) {
+        // The assembly has the hard clip only.
+        let hard = header.clip_kind == Clip::Hard;
+        if !hard || vfp::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
+            learn_each(traces, increment, post, pre, header);
+        }
     }
 );
 float_kernel!(f64, f64, u64, identity, identity, libm::tanh);

@@ -6,8 +6,12 @@
 
 use super::Kernel;
 use super::fixed::modulation;
+#[cfg(armv7em)]
+use super::{Increment, Layer, Traces, act_each, armv7em_q7, learn_each};
 use crate::image::Header;
 use crate::math::exp2_quarters;
+#[cfg(armv7em)]
+use crate::rule::Clip;
 use crate::rule::Squash;
 use crate::scalar::{Q7, Q15, Q16, saturate8};
 
@@ -123,6 +127,27 @@ impl Kernel for Q7 {
         modulation(m, fan_out, bias, header)
     }
 
+    #[cfg(armv7em)]
+    fn act(layer: &Layer<'_, Q7>, next: &mut [Q7]) {
+        if armv7em_q7::act(layer, next).is_none() {
+            act_each(layer, next);
+        }
+    }
+
+    #[cfg(armv7em)]
+    fn dot(acc: i64, weight: &[i8], x: &[Q7], format: u16) -> i64 {
+        acc.wrapping_add(armv7em_q7::dot(weight, x, format))
+    }
+
+    #[cfg(armv7em)]
+    fn learn(mut traces: Traces<'_, Q7>, increment: Increment<'_, Q7>, post: &[Q7], pre: &[Q7], header: &Header) {
+        // The assembly has the hard clip only.
+        let hard = header.clip_kind == Clip::Hard;
+        if !hard || armv7em_q7::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
+            learn_each(traces, increment, post, pre, header);
+        }
+    }
+
     fn activity(acc: i64) -> Q7 {
         // As in q15, then rounded; never -128, so that tanh stays odd.
         let tanh = round(Q15::activity(acc).to_bits().into(), 8);
@@ -140,8 +165,29 @@ impl Kernel for Q7 {
 
 /// A sum of products with `format / 4 + more` fractional bits, with those of an accumulator.
 fn aligned(sum: i32, format: u16, more: u32) -> i64 {
-    let format = u32::from(format & 63);
-    (i64::from(sum) * i64::from(exp2_quarters(format))) >> (format / 4 + more)
+    let Scale { factor, shift } = Scale::new(format, more);
+    (i64::from(sum) * i64::from(factor)) >> shift
+}
+
+/// What aligns a sum of products with an accumulator: `floor(sum·factor / 2^shift)`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Scale {
+    /// At most 2^30.
+    factor: u32,
+    /// From 7 to 29.
+    shift: u32,
+}
+
+impl Scale {
+    /// For products with `format / 4 + more` fractional bits.
+    pub fn new(format: u16, more: u32) -> Self {
+        let format = u32::from(format & 63);
+        Self {
+            factor: exp2_quarters(format),
+            shift: format / 4 + more,
+        }
+    }
 }
 
 /// The sum over the four places of a lane.
