@@ -11,6 +11,8 @@ use backpropamine::snapshot::{self, Life};
 use backpropamine_tests::golden;
 use backpropamine_tests::image::{f32_words, q7_words, q15_words};
 use backpropamine_tests::parameters::{Parameters, Shape};
+use backpropamine_train::archive::{Archive, Tensor};
+use backpropamine_train::model::{FORMAT, SQUASHES, rule_word};
 
 fn main() -> Result<(), Box<dyn Error>> {
     for (name, shape) in shapes() {
@@ -18,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         save("image", &format!("{name}-f32"), &bytes(&f32_words(&parameters)))?;
         save("image", &format!("{name}-q15"), &bytes(&q15_words(&parameters, 1.0)))?;
         save("image", &format!("{name}-q7"), &bytes(&q7_words(&parameters, 1.0)))?;
+        save("model", name, &model(&parameters).to_bytes()?)?;
     }
     for (choice, (name, words)) in (0..).zip(golden::images()) {
         let life = match name.rsplit('-').next() {
@@ -58,6 +61,48 @@ fn shapes() -> [(&'static str, Shape); 7] {
             },
         ),
     ]
+}
+
+/// The model file of a network.
+fn model(parameters: &Parameters) -> Archive {
+    let Shape { inputs, hidden, actions, modulators, rule, squash, clip_kind, .. } = parameters.shape;
+    let mask: Vec<f32> = parameters.mask.iter().map(|modulated| f32::from(u8::from(*modulated))).collect();
+    let coefficient = |values: &[f32]| match values.len() {
+        1 => vec![1],
+        n if n == hidden => vec![hidden],
+        _ => vec![hidden, hidden],
+    };
+    let p = parameters;
+    let tensors: [(&str, &[f32], Vec<usize>); 15] = [
+        ("input.weight", &p.input_weight, vec![hidden, inputs]),
+        ("input.bias", &p.input_bias, vec![hidden]),
+        ("recurrent.weight", &p.recurrent_weight, vec![hidden, hidden]),
+        ("recurrent.alpha", &p.alpha, coefficient(&p.alpha)),
+        ("recurrent.eta", &p.eta, coefficient(&p.eta)),
+        ("recurrent.hebbian_eta", &p.hebbian_eta, coefficient(&p.hebbian_eta)),
+        ("modulator.mask", &mask, vec![hidden]),
+        ("modulator.weight", &p.modulator_weight, vec![modulators, hidden]),
+        ("modulator.bias", &p.modulator_bias, vec![modulators]),
+        ("modulator.fan_out.weight", &p.fan_out_weight, vec![hidden, modulators]),
+        ("modulator.fan_out.bias", &p.fan_out_bias, vec![hidden]),
+        ("policy.weight", &p.policy_weight, vec![actions, hidden]),
+        ("policy.bias", &p.policy_bias, vec![actions]),
+        ("value.weight", &p.value_weight, vec![1, hidden]),
+        ("value.bias", &p.value_bias, vec![1]),
+    ];
+    let present = tensors.into_iter().filter(|(_, values, _)| !values.is_empty());
+    let clip = match clip_kind {
+        Clip::Hard => "hard:1",
+        Clip::Soft => "soft",
+        Clip::Decay => "decay",
+        Clip::Oja => "oja",
+    };
+    let squash = SQUASHES.iter().find(|(_, other)| *other == squash).map_or("tanh", |(word, _)| word);
+    let words = [("format", FORMAT), ("cell", "rnn"), ("rule", rule_word(rule)), ("clip", clip), ("modulator", squash), ("task", "cue")];
+    Archive {
+        tensors: present.map(|(name, values, shape)| (name.to_owned(), Tensor::from_f32(&shape, values))).collect(),
+        metadata: words.map(|(key, word)| (key.to_owned(), word.to_owned())).into(),
+    }
 }
 
 /// The snapshot of an agent that has lived a few steps.
