@@ -58,6 +58,11 @@ impl<'a, 'm, T: Task, N: Source> Lifetime<'a, 'm, T, N> {
         self.agent
     }
 
+    /// The agent, for a change between steps: a freeze, or traces that are not as they were learned.
+    pub fn agent_mut(&mut self) -> &mut Living<'m, N> {
+        self.agent
+    }
+
     /// The task, for a look at it between steps.
     pub fn task(&self) -> &T {
         self.task

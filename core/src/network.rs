@@ -734,6 +734,30 @@ impl<'m, N: Source> Living<'m, N> {
         self.state.saturated = count;
     }
 
+    /// Replaces every Hebbian trace by what `change` makes of it, row by row, with the pending change carried out: for
+    /// experiments with lesions, noise or coarser storage.
+    ///
+    /// ```
+    /// # use backpropamine::embed;
+    /// embed!(pub tiny: f32 = concat!(env!("CARGO_MANIFEST_DIR"), "/doc/tiny.bpam"));
+    /// let mut memory = tiny::Memory::new();
+    /// let mut agent = tiny::Agent::new(&mut memory);
+    /// agent.step(&[0.5; tiny::INPUTS]);
+    /// agent.map_hebb(|_| 0.25);
+    /// assert_eq!(agent.hebb(0, 1), Some(0.25));
+    /// ```
+    pub fn map_hebb(&mut self, mut change: impl FnMut(N::Scalar) -> N::Scalar) {
+        self.state.flush(self.source);
+        let header = &self.source.network().header;
+        let mut rows = Rows::new(self.state.hebb, header.numeric.stride(header.hidden));
+        for _ in 0..header.hidden {
+            rows.next_row()
+                .iter_mut()
+                .take(header.hidden)
+                .for_each(|trace| *trace = change(*trace));
+        }
+    }
+
     /// Shows every Hebbian trace and then every eligibility trace, row by row, with the pending change carried out.
     pub fn for_each_trace(&mut self, mut visit: impl FnMut(N::Scalar)) {
         self.state.flush(self.source);

@@ -269,7 +269,8 @@ impl Head {
     /// Whether this is a snapshot of this network, as its header has it.
     ///
     /// # Errors
-    /// [`SnapshotError::Model`], [`Numeric`](SnapshotError::Numeric) or [`Length`](SnapshotError::Length).
+    /// [`SnapshotError::Model`], [`Numeric`](SnapshotError::Numeric), [`Field`](SnapshotError::Field) or
+    /// [`Length`](SnapshotError::Length).
     pub fn fits<S: Scalar>(&self, network: &Network<'_, S>) -> Result<(), SnapshotError> {
         let (model, scalar, bytes) = (network.header().checksum, size_of::<S>() as u32, network.snapshot_bytes());
         if self.model != model {
@@ -282,6 +283,12 @@ impl Head {
             return Err(SnapshotError::Numeric {
                 expected: scalar,
                 found: self.scalar_bytes,
+            });
+        }
+        if self.numeric != S::NUMERIC {
+            return Err(SnapshotError::Field {
+                field: "numeric",
+                found: self.numeric as u32,
             });
         }
         if self.bytes != bytes {

@@ -1,5 +1,5 @@
-//! Random fixed-point networks of awkward sizes, with numbers and formats that no exporter writes: whatever a kernel does with the ends
-//! of rows and blocks, with wrapping sums and with saturated traces, a device has to give the bits of the host.
+//! Random networks of awkward sizes, with numbers and formats that no exporter writes: whatever a kernel does with the ends of rows
+//! and blocks, with wrapping sums, saturated traces, zeros of both signs and subnormal numbers, a device has to give the bits of the host.
 //!
 //! The emulator tests of `host-train` include this file, so that both sides run the same source.
 
@@ -20,17 +20,33 @@ const GAINS: [u8; 7] = [0, 7, 13, 14, 15, 16, 30];
 const STEPS: u32 = 6;
 
 /// Words that every image fits in: weights, alpha, eta, and room for all that grows with the number of neurons only.
-pub const IMAGE_WORDS: usize = 3 * LARGEST * LARGEST / 2 + 20 * LARGEST;
+pub const IMAGE_WORDS: usize = 3 * LARGEST * LARGEST + 60 * LARGEST;
 /// Words that every memory fits in: H and E, and room for activities.
-pub const MEMORY_WORDS: usize = 2 * LARGEST * LARGEST / 4 + 10 * LARGEST;
+pub const MEMORY_WORDS: usize = 2 * LARGEST * LARGEST / 2 + 10 * LARGEST;
 
 /// Runs every network in the given room and reports `(arithmetic, rule, hidden neurons, digest of all gain formats)`. `None`
 /// is a bug.
 pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(&'static str, u32, usize, u64)) -> Option<()> {
     let wide = |bits: u32| Q15::from_bits(bits as i16);
     let narrow = |bits: u32| Q7::from_bits(bits as i8);
+    digests_in(edge, image, memory, |rule, hidden, digest| report("f32", rule, hidden, digest))?;
     digests_in(wide, image, memory, |rule, hidden, digest| report("q15", rule, hidden, digest))?;
     digests_in(narrow, image, memory, |rule, hidden, digest| report("q7", rule, hidden, digest))
+}
+
+/// A finite f32 of random bits: mostly within ±2, else zero, subnormal, so small that products are, exactly ±1, or up to ±65536.
+/// No sum of products of such numbers is infinite.
+fn edge(bits: u32) -> f32 {
+    let (sign, mantissa, exponent) = (bits & 1 << 31, bits & 0x7f_ffff, bits >> 23 & 0xff);
+    let magnitude = match bits >> 8 & 15 {
+        0 => 0,
+        1 => mantissa,
+        2 => (1 + exponent % 70) << 23 | mantissa,
+        3 => 127 << 23,
+        4 => (127 + exponent % 16) << 23 | mantissa,
+        _ => (120 + exponent % 8) << 23 | mantissa,
+    };
+    f32::from_bits(sign | magnitude)
 }
 
 /// In the arithmetic whose numbers `number` makes of random bits.
@@ -76,7 +92,10 @@ fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetim
         rule,
         squash: Squash::Tanh,
         clip_kind: Clip::Hard,
-        clip: 1.0,
+        clip: match numeric {
+            Numeric::F32 => [1.0, 0.5, 1.5][draws.below(0, 7, 3) as usize],
+            _ => 1.0,
+        },
         clip_remainder: 0.0,
         inputs: 1 + draws.below(0, 0, 40) as usize,
         hidden,
@@ -92,21 +111,29 @@ fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetim
         fan_out: modulated && draws.below(0, 3, 2) == 0,
         fan_out_bias: false,
         value: false,
-        formats: Formats {
-            recurrent: match numeric {
-                // Weights and alpha.
-                Numeric::Q7 => (draws.below(0, 4, 64) | draws.below(0, 6, 64) << 8) as u16,
-                _ => draws.below(0, 4, 16) as u16,
-            },
-            input: 15,
-            gain,
-            fan_out: 13,
-            modulator: 12,
-            policy: 12,
-            ..Formats::default()
+        formats: match numeric {
+            Numeric::F32 => Formats::default(),
+            _ => fixed_formats(numeric, gain, draws),
         },
         unit_fan_out: 1 << 14,
         metadata_bytes: 0,
+    }
+}
+
+/// Formats of any kind, the gain's among them.
+fn fixed_formats(numeric: Numeric, gain: u8, draws: &Lifetime) -> Formats {
+    Formats {
+        recurrent: match numeric {
+            // Weights and alpha.
+            Numeric::Q7 => (draws.below(0, 4, 64) | draws.below(0, 6, 64) << 8) as u16,
+            _ => draws.below(0, 4, 16) as u16,
+        },
+        input: 15,
+        gain,
+        fan_out: 13,
+        modulator: 12,
+        policy: 12,
+        ..Formats::default()
     }
 }
 
@@ -143,21 +170,26 @@ fn run<S: Scalar<Real = f32>>(
     Some(())
 }
 
-/// An image of random bits, in one network of three made small, so that sums do not all saturate the activities.
+/// An image of random numbers, in one network of three made small, so that sums do not all saturate the activities.
 fn fill(header: &Header, draws: &Lifetime, image: &mut [u32]) {
     let narrow = 4 * draws.below(0, 5, 3);
     let small = |bits: u32| u32::from((bits as i16 >> narrow) as u16);
     for (number, word) in (0..).zip(&mut *image) {
         let bits = draws.draw(STEPS + 1, number);
-        *word = small(bits) | small(bits >> 16) << 16;
+        *word = match header.numeric {
+            Numeric::F32 => (edge(bits) / (1 << narrow) as f32).to_bits(),
+            _ => small(bits) | small(bits >> 16) << 16,
+        };
     }
     // An eta of Retroactive is at most 1, and exactly 1 or 0 now and then.
     let start = header.section_start(Section::Eta);
     if let Some(eta) = image.get_mut(start..start + header.section_words(Section::Eta)) {
         for word in eta {
-            *word = match *word & 7 {
-                0 => 0x8000_8000,
-                1 => 0,
+            *word = match (header.numeric, *word & 7) {
+                (_, 1) => 0,
+                (Numeric::F32, 0) => 1f32.to_bits(),
+                (Numeric::F32, _) => *word & 0x3f7f_ffff,
+                (_, 0) => 0x8000_8000,
                 _ => *word & 0x7fff_7fff,
             };
         }

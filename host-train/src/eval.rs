@@ -1,5 +1,8 @@
 //! `eval`: how well a network learns, on lifetimes that training never saw, with the core's own arithmetic.
 
+mod precision;
+
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
@@ -17,10 +20,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{self, Console, ExitKind, NumericArg, Report};
-use crate::export::memory_bytes;
 use crate::files::FileError;
 use crate::runnable::{Choice, Runnable, parse_range};
 use crate::task::{TaskConfig, mean_hits, trained_config};
+
+pub use precision::{Rounding, Storage};
 
 /// Measure how well a network learns, on fresh lifetimes
 #[derive(Debug, Args)]
@@ -33,13 +37,18 @@ to the nearest square not yet visited and then knows it, the random one knows no
 
 JSON: model, numeric, policy, lifetimes, seed, steps, reward, reward_interval, saturated_inputs; cue: late_accuracy,
 late_interval, ideal_reward (null where no ideal learner is known), trials (trial, accuracy, interval, count); maze: size,
-hits, hits_interval, oracle, searcher, random. With --numeric all: model, policy, lifetimes, seed, steps, score (late_accuracy or
-hits) and numerics [{numeric, value, interval, memory_bytes, saturated_inputs}].
+hits, hits_interval, oracle, searcher, random. With --numeric all: policy, lifetimes, seed and groups [{task, rule, steps, score
+(late_accuracy or hits), models, rows [{arithmetic, value, interval, difference, difference_interval, memory_bytes,
+saturated_inputs, values}]}], a group per task and rule. Its intervals are over lifetimes for one model, and Student's over models for
+several; differences are from f32, model by model. Rows h16-… and h8-… are f32 with the Hebbian traces stored in 16 or 8 bits, rounded
+to the nearest, down, or up and down at random.
 
-Example: backpropamine eval run/model.safetensors --episodes 2000 --set task.steps=480")]
+Example: backpropamine eval run/model.safetensors --episodes 2000 --set task.steps=480
+Example: backpropamine eval run/seed-*/model.safetensors --numeric all --episodes 500")]
 pub struct EvalCommand {
-    /// The network, a safetensors model or a .bpam image
-    model: PathBuf,
+    /// The network, a safetensors model or a .bpam image; several with --numeric all
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
     /// The arithmetic, or all in one table; a .bpam image fixes it [default: f32]
     #[arg(long, value_enum)]
     numeric: Option<Numerics>,
@@ -67,11 +76,6 @@ enum Numerics {
     All,
 }
 
-impl Numerics {
-    /// The rows of a comparison.
-    const COMPARED: [NumericArg; 4] = [NumericArg::F32, NumericArg::Micromath, NumericArg::Q15, NumericArg::Q7];
-}
-
 impl ValueEnum for Numerics {
     fn value_variants<'a>() -> &'a [Self] {
         const {
@@ -89,7 +93,7 @@ impl ValueEnum for Numerics {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
             Self::One(numeric) => numeric.to_possible_value(),
-            Self::All => Some(PossibleValue::new("all").help("All but f64, in one table")),
+            Self::All => Some(PossibleValue::new("all").help("All but f64, and other roundings of what is learned, in one table")),
         }
     }
 }
@@ -127,58 +131,22 @@ impl EvalCommand {
             Some(Numerics::One(numeric)) => Some(numeric),
             None => None,
         };
+        let [model] = &*self.models else {
+            let message = format!("{} models: one at a time, or --numeric all", self.models.len());
+            return Err(ExitKind::Usage(message).into());
+        };
         let input_range = self.input_range;
-        let network = Choice { numeric, input_range }.open(&self.model, None)?;
-        let report = match task_of(&network, &self.model, &self.settings)? {
-            TaskConfig::Cue(task) => self.cue(&network, task, console)?,
-            TaskConfig::Maze(task) => self.maze(&network, task, console)?,
+        let network = Choice { numeric, input_range }.open(model, None)?;
+        let report = match task_of(&network, model, &self.settings)? {
+            TaskConfig::Cue(task) => self.cue(&network, model, task, console)?,
+            TaskConfig::Maze(task) => self.maze(&network, model, task, console)?,
         };
         Report::done(report)
     }
 
-    /// One line per arithmetic, over the same lifetimes.
-    fn compare(&self, console: &Console) -> Result<Report> {
-        let mut rows = Vec::new();
-        let (mut score, mut steps) = ("", 0);
-        for numeric in Numerics::COMPARED {
-            let choice = Choice {
-                numeric: Some(numeric),
-                input_range: self.input_range.filter(|_| numeric.is_fixed()),
-            };
-            let network = choice.open(&self.model, None)?;
-            let (evaluation, estimate);
-            match task_of(&network, &self.model, &self.settings)? {
-                TaskConfig::Cue(task) => {
-                    evaluation = self.evaluate(&network, &cue_task(task)?)?;
-                    (score, steps, estimate) = ("late_accuracy", task.steps, evaluation.late_accuracy());
-                }
-                TaskConfig::Maze(task) => {
-                    evaluation = self.evaluate(&network, &maze_task(task)?)?;
-                    (score, steps, estimate) = ("hits", task.steps, evaluation.successes());
-                }
-            }
-            rows.push(Row {
-                numeric: numeric.to_string(),
-                estimate,
-                memory_bytes: memory_bytes(&network.header),
-                saturated_inputs: evaluation.saturated_inputs,
-            });
-        }
-        console.say(comparison(score, &rows));
-        Report::done(json!({
-            "model": self.model,
-            "policy": self.policy_word(),
-            "lifetimes": self.episodes,
-            "seed": self.seed,
-            "steps": steps,
-            "score": score,
-            "numerics": rows,
-        }))
-    }
-
-    fn cue(&self, network: &Runnable, task: cue::Config, console: &Console) -> Result<Value> {
+    fn cue(&self, network: &Runnable, model: &Path, task: cue::Config, console: &Console) -> Result<Value> {
         let cue = cue_task(task)?;
-        let evaluation = self.evaluate(network, &cue)?;
+        let evaluation = self.evaluate(network, model, &cue)?;
         let ideal = (task.flip == 0.0).then(|| evaluation.reward_of(|trial| ideal_accuracy(task.cues, trial)));
         console.say(evaluation.table(ideal));
         let own = json!({
@@ -187,12 +155,12 @@ impl EvalCommand {
             "ideal_reward": ideal,
             "trials": evaluation.by_trial(),
         });
-        Ok(self.summary(network, &evaluation, &cue, own))
+        Ok(self.summary(network, model, &evaluation, &cue, own))
     }
 
-    fn maze(&self, network: &Runnable, task: maze::Config, console: &Console) -> Result<Value> {
+    fn maze(&self, network: &Runnable, model: &Path, task: maze::Config, console: &Console) -> Result<Value> {
         let maze = maze_task(task)?;
-        let evaluation = self.evaluate(network, &maze)?;
+        let evaluation = self.evaluate(network, model, &maze)?;
         let hits = evaluation.successes();
         let level = |player| mean_hits(player, &maze, self.seed, self.episodes);
         let (oracle, searcher, random) = (level(Player::Oracle), level(Player::Searcher), level(Player::Random));
@@ -212,11 +180,11 @@ impl EvalCommand {
             "searcher": searcher,
             "random": random,
         });
-        Ok(self.summary(network, &evaluation, &maze, own))
+        Ok(self.summary(network, model, &evaluation, &maze, own))
     }
 
-    fn evaluate<T: Task + Clone + Sync>(&self, network: &Runnable, task: &T) -> Result<Evaluation> {
-        check_fit(network, task, &self.model)?;
+    fn evaluate<T: Task + Clone + Sync>(&self, network: &Runnable, model: &Path, task: &T) -> Result<Evaluation> {
+        check_fit(network, task, model)?;
         evaluate(network, || task.clone(), self.policy.into(), self.seed, self.episodes)
     }
 
@@ -225,9 +193,9 @@ impl EvalCommand {
     }
 
     /// What every task reports, and its own figures.
-    fn summary(&self, network: &Runnable, evaluation: &Evaluation, task: &impl Task, own: Value) -> Value {
+    fn summary(&self, network: &Runnable, model: &Path, evaluation: &Evaluation, task: &impl Task, own: Value) -> Value {
         let shared = json!({
-            "model": self.model,
+            "model": model,
             "numeric": network.numeric.to_string(),
             "policy": self.policy_word(),
             "lifetimes": self.episodes,
@@ -247,37 +215,6 @@ fn cue_task(task: cue::Config) -> Result<Cue, ExitKind> {
 
 fn maze_task(task: maze::Config) -> Result<Maze, ExitKind> {
     Maze::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))
-}
-
-/// One arithmetic of a comparison.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    numeric: String,
-    #[serde(flatten)]
-    estimate: Estimate,
-    memory_bytes: usize,
-    saturated_inputs: u64,
-}
-
-/// A comparison as text: accuracies in percent, hits as they are.
-fn comparison(score: &str, rows: &[Row]) -> String {
-    let (name, unit, factor) = match score {
-        "hits" => ("hits", "", 1.0),
-        _ => ("late accuracy", "%", 100.0),
-    };
-    let lines = rows.iter().map(|row| {
-        let Estimate { value, interval } = row.estimate;
-        let [low, high] = interval.map(|end| format!("{:.2}{unit}", factor * end));
-        let value = format!("{:.2}{unit}", factor * value);
-        format!(
-            "{:10}{value:>14}  {:19}{:>8}",
-            row.numeric,
-            format!("{low} … {high}"),
-            row.memory_bytes
-        )
-    });
-    let head = format!("{:10}{name:>14}  {:19}{:>8}", "", "95% interval", "memory");
-    std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 /// The task that a model was trained on, with settings on top; the cue task for a model that names none.
@@ -343,27 +280,52 @@ pub fn evaluate<T: Task>(
     first_seed: u64,
     count: u32,
 ) -> Result<Evaluation> {
-    let seeds = (0..u64::from(count)).map(|index| first_seed + index).collect::<Vec<_>>();
+    let seeds = first_seed..first_seed + u64::from(count);
     match network.numeric {
-        NumericArg::F64 => run::<f64, T>(&network.words, &make, policy, &seeds),
-        NumericArg::F32 => run::<f32, T>(&network.words, &make, policy, &seeds),
-        NumericArg::Micromath => run::<FastF32, T>(&network.words, &make, policy, &seeds),
-        NumericArg::Q15 => run::<Q15, T>(&network.words, &make, policy, &seeds),
-        NumericArg::Q7 => run::<Q7, T>(&network.words, &make, policy, &seeds),
+        NumericArg::F64 => run::<f64, T>(&network.words, &make, policy, seeds, &|_, _, _| ()),
+        NumericArg::F32 => run::<f32, T>(&network.words, &make, policy, seeds, &|_, _, _| ()),
+        NumericArg::Micromath => run::<FastF32, T>(&network.words, &make, policy, seeds, &|_, _, _| ()),
+        NumericArg::Q15 => run::<Q15, T>(&network.words, &make, policy, seeds, &|_, _, _| ()),
+        NumericArg::Q7 => run::<Q7, T>(&network.words, &make, policy, seeds, &|_, _, _| ()),
     }
 }
 
-fn run<S: Scalar, T: Task>(words: &[u32], make: &(impl Fn() -> T + Sync), policy: Policy, seeds: &[u64]) -> Result<Evaluation>
+/// [`evaluate`] in f32, with the Hebbian traces stored between steps.
+///
+/// # Errors
+/// When the image is not in f32.
+pub fn evaluate_stored<T: Task>(
+    network: &Runnable,
+    storage: Storage,
+    make: impl Fn() -> T + Sync,
+    policy: Policy,
+    first_seed: u64,
+    count: u32,
+) -> Result<Evaluation> {
+    let seeds = first_seed..first_seed + u64::from(count);
+    run::<f32, T>(&network.words, &make, policy, seeds, &|agent, seed, step| {
+        storage.store_all(agent, seed, step);
+    })
+}
+
+/// Runs the lifetimes of these seeds. `after` gets the agent after every step, with seed and step.
+fn run<S: Scalar, T: Task>(
+    words: &[u32],
+    make: &(impl Fn() -> T + Sync),
+    policy: Policy,
+    seeds: Range<u64>,
+    after: &(impl Fn(&mut Agent<'_, '_, S>, u64, u32) + Sync),
+) -> Result<Evaluation>
 where
     S::Weight: Sync,
     S::Rate: Sync,
     S::Bias: Sync,
 {
     let network = Network::<S>::new(words).map_err(|error| anyhow!("{error}"))?;
-    let lives = seeds.par_iter().map(|&seed| {
+    let lives = seeds.into_par_iter().map(|seed| {
         let mut memory = vec![0; network.memory_words()];
         let mut agent = Agent::new(&network, &mut memory).map_err(|error| anyhow!("{error}"))?;
-        let life = live(&mut agent, &mut make(), policy, seed);
+        let life = live(&mut agent, &mut make(), policy, seed, after);
         Ok((life, u64::from(agent.saturated_inputs())))
     });
     let (lives, saturated): (Vec<_>, Vec<u64>) = lives.collect::<Result<Vec<_>>>()?.into_iter().unzip();
@@ -373,11 +335,18 @@ where
     })
 }
 
-fn live<S: Scalar, T: Task>(agent: &mut Agent<'_, '_, S>, task: &mut T, policy: Policy, seed: u64) -> Life {
+fn live<S: Scalar, T: Task>(
+    agent: &mut Agent<'_, '_, S>,
+    task: &mut T,
+    policy: Policy,
+    seed: u64,
+    after: &impl Fn(&mut Agent<'_, '_, S>, u64, u32),
+) -> Life {
     let half = task.steps().div_ceil(2);
     let mut life = Life::default();
     let mut lifetime = Lifetime::new(task, agent, policy, seed);
-    for event in &mut lifetime {
+    while let Some(event) = lifetime.next() {
+        after(lifetime.agent_mut(), seed, event.step);
         life.reward += f64::from(event.outcome.reward);
         let Some(success) = event.outcome.trial else { continue };
         life.trials.push(success);

@@ -12,7 +12,7 @@ use backpropamine::rng::{Rng, Stream};
 use backpropamine::task::{cue, maze};
 use backpropamine_train::cli::NumericArg;
 use backpropamine_train::config::Config;
-use backpropamine_train::device::board::Board;
+use backpropamine_train::device::board::{BOARDS, Board};
 use backpropamine_train::device::emulate::{ImageForBuild, Run};
 use backpropamine_train::device::emulator::{self, Options};
 use backpropamine_train::device::firmware::{Firmware, Recipe};
@@ -25,6 +25,7 @@ use backpropamine_train::size::linked_sections;
 use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
 use clap::ValueEnum;
+use serde_json::Value;
 
 #[path = "../../firmware/src/odd.rs"]
 mod odd;
@@ -221,6 +222,39 @@ fn one_panic_path_does_not_link() {
     };
     let error = FIRMWARE.build(&recipe).unwrap_err().to_string();
     assert!(error.contains("undefined symbol: a_panic_path_survives"), "{error}");
+}
+
+/// The table of stack sizes in `firmware/BENCHMARKS.md`: what it says is enough, and no more than a quarter too much.
+#[test]
+fn the_stack_is_as_documented_on_every_emulated_board() {
+    let document = include_str!("../../firmware/BENCHMARKS.md");
+    let rows: Vec<[&str; 5]> = document.lines().filter_map(stack_row).collect();
+    let emulated = BOARDS.iter().filter(|board| board.is_emulated()).count();
+    assert_eq!(rows.len(), 3 * emulated, "a row for every emulated board and arithmetic");
+    let mut wrong = Vec::new();
+    for [name, numeric, documented @ ..] in rows {
+        let image = golden(&format!("masked-{numeric}.bpam"));
+        let recipe = Recipe {
+            image: Some(&image),
+            ..Recipe::new("stack", board(name))
+        };
+        let painted = lines(&recipe, Options::default()).unwrap().concat();
+        let painted: Value = serde_json::from_str(&painted).unwrap();
+        for (what, documented) in ["load", "step", "lifetime"].into_iter().zip(documented) {
+            let (found, documented) = (painted[what].as_u64().unwrap(), documented.parse().unwrap());
+            if !(found..=found + found / 4).contains(&documented) {
+                wrong.push(format!("{name} {numeric} {what}: {found} bytes, documented {documented}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `| mps2-an386 | q15 | 500 | 700 | 1000 |`: a line of that table, any other line not.
+fn stack_row(line: &str) -> Option<[&str; 5]> {
+    let cells: Vec<_> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+    let row: [&str; 5] = cells.try_into().ok()?;
+    (Board::named(row[0])?.is_emulated() && ["f32", "q15", "q7"].contains(&row[1])).then_some(row)
 }
 
 #[test]

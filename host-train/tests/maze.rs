@@ -55,6 +55,30 @@ fn a_maze_is_trained_and_evaluated_beside_its_players() {
         assert!(number("oracle") > number("searcher") && number("searcher") > number("random"));
         assert!(number("hits") < number("searcher"), "three iterations teach nothing");
     }
+    let all = json(&["eval", &model, &model, "--numeric", "all", "--json", "--episodes", "20"]);
+    let group = &all["groups"][0];
+    assert_eq!(
+        (&group["task"], &group["rule"], &all["groups"][1]),
+        (&"maze".into(), &"simple".into(), &Value::Null)
+    );
+    let rows = group["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["arithmetic"].as_str().unwrap()).collect();
+    assert_eq!(names[..5], ["f32", "micromath", "q15", "q7", "h16-nearest"]);
+    assert_eq!(
+        names[5..],
+        ["h16-floor", "h16-stochastic", "h8-nearest", "h8-floor", "h8-stochastic"]
+    );
+    for row in rows {
+        // The same model twice: nothing lies between its values.
+        let values = row["values"].as_array().unwrap();
+        assert_eq!(
+            (values.len(), &values[0], &row["interval"][0]),
+            (2, &row["value"], &row["interval"][1])
+        );
+        let less = row["value"].as_f64().unwrap() - rows[0]["value"].as_f64().unwrap();
+        assert!((row["difference"].as_f64().unwrap() - less).abs() < 1e-12);
+    }
+    refused(&["eval", &model, &model], 2, &["2 models", "--numeric all"]);
     let bigger = json(&["eval", &model, "--json", "--episodes", "100", "--set", "task.size=13"]);
     assert!(bigger["oracle"].as_f64().unwrap() < 30.0);
 }

@@ -37,6 +37,7 @@
 //! let _ = net::NETWORK;
 //! ```
 
+pub mod fuzz;
 pub mod golden;
 pub mod image;
 pub mod parameters;

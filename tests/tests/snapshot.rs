@@ -130,6 +130,13 @@ fn what_is_wrong_has_a_name() {
             found: 9
         }
     ));
+    assert!(matches!(
+        refusal(forge(6, 2)),
+        E::Field {
+            field: "numeric",
+            found: 2
+        }
+    ));
     assert!(matches!(refusal(forge(7, 2)), E::Numeric { expected: 4, found: 2 }));
     assert!(matches!(refusal(forge(14, 1)), E::Field { field: "reserved", .. }));
     assert!(matches!(refusal(forge(20, f32::NAN.to_bits())), E::NotFinite { offset: 64 }));
