@@ -14,8 +14,8 @@ use toml::{Table, Value};
 
 use crate::cli::ExitKind;
 use crate::files::{self, FileError};
-use crate::model::{RULES, SQUASHES};
-use crate::recurrence::Kernel;
+use crate::model::{CLIP_WORDS, RULES, SQUASHES, clip_from_word, clip_word, rule_word};
+use crate::recurrence::{Clip, Kernel};
 use crate::task::TaskConfig;
 
 const BASE: &str = include_str!("../presets/cue-small.toml");
@@ -58,12 +58,15 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct NetworkOptions {
     /// The learning rule.
-    #[serde(with = "rule_word")]
+    #[serde(with = "rule_in_file")]
     pub rule: Rule,
     /// Neurons.
     pub hidden: usize,
-    /// Limit of the Hebbian traces.
-    pub clip: f32,
+    /// What bounds the Hebbian traces.
+    #[serde(with = "clip_in_file")]
+    pub clip: Clip,
+    /// Share of the neurons whose incoming traces are modulated, see [`modulated_neurons`](Self::modulated_neurons).
+    pub modulated: f32,
     /// Nonlinearity of the modulator.
     #[serde(with = "squash_word")]
     pub squash: Squash,
@@ -77,6 +80,31 @@ pub struct NetworkOptions {
     /// How many rates there are.
     #[serde(with = "granularity_word")]
     pub eta: Granularity,
+}
+
+impl NetworkOptions {
+    fn check_modulated(&self) -> Result<(), Problem> {
+        let (key, share) = ("network.modulated", self.modulated);
+        check(key, share, "more than 0, at most 1", share > 0.0 && share <= 1.0)?;
+        let Some(count) = self.modulated_neurons() else {
+            return Ok(());
+        };
+        let found = format!("{share} with rule {}", rule_word(self.rule));
+        check(key, found, "1, or a rule with a modulator", self.rule.is_modulated())?;
+        let found = format!("{share}, {count} of {} neurons", self.hidden);
+        check(
+            key,
+            found,
+            "1, or a share that leaves some neurons of both kinds",
+            count > 0 && count < self.hidden,
+        )
+    }
+
+    /// How many neurons of a partly modulated network are modulated: the first so many, as no neuron differs from another
+    /// before training, and the kernels like neighbours alike. `None` if all are.
+    pub fn modulated_neurons(&self) -> Option<usize> {
+        (self.modulated < 1.0).then(|| (self.modulated * self.hidden as f32).round() as usize)
+    }
 }
 
 /// Initial parameters.
@@ -93,7 +121,7 @@ pub struct InitOptions {
     pub modulator_scale: f32,
     /// The interval of alpha.
     pub alpha: [f32; 2],
-    /// Rate of the Hebbian trace.
+    /// Rate of the Hebbian trace, also of the unmodulated neurons of a partly modulated network.
     pub eta_hebbian: f32,
     /// Rate of the eligibility trace.
     pub eta_eligibility: f32,
@@ -212,7 +240,25 @@ macro_rules! word_in_file {
     };
 }
 
-word_in_file!(rule_word, Rule, RULES);
+/// A clip in a file: its metadata word, or a number, which is the limit of a hard one.
+mod clip_in_file {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::*;
+
+    pub fn serialize<S: Serializer>(clip: &Clip, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&clip_word(clip.kind(), clip.limit()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Clip, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let clip = clip_from_word(&word).or_else(|| clip_from_word(&format!("hard:{word}")));
+        let clip = clip.map(|(kind, limit)| Clip::new(kind, limit as f32));
+        clip.ok_or_else(|| D::Error::custom(format!("`{word}` is not {CLIP_WORDS}")))
+    }
+}
+
+word_in_file!(rule_in_file, Rule, RULES);
 word_in_file!(squash_word, Squash, SQUASHES);
 word_in_file!(granularity_word, Granularity, GRANULARITIES);
 
@@ -345,7 +391,10 @@ impl Config {
             ..
         } = self;
         check("network.hidden", network.hidden, "1 … 1024", (1..=1024).contains(&network.hidden))?;
-        check("network.clip", network.clip, "more than 0", positive(network.clip))?;
+        let clip = network.clip.kind().suits(network.rule);
+        let found = clip_word(network.clip.kind(), network.clip.limit());
+        check("network.clip", found, "hard:C or soft with the retroactive rule", clip)?;
+        network.check_modulated()?;
         check(
             "network.modulators",
             network.modulators,
@@ -498,10 +547,11 @@ fn overlay(base: &mut Table, over: Table, schema: &Table, prefix: &str) -> Resul
     Ok(())
 }
 
-/// `value` as the type that `like` has; a whole number will do where a fraction is wanted.
+/// `value` as the type that `like` has; a whole number will do where a fraction is wanted, and a number where a word is.
 fn convert(like: &Value, value: Value) -> Option<Value> {
     match (like, value) {
         (Value::Float(_), Value::Integer(number)) => Some(Value::Float(number as f64)),
+        (Value::String(_), number @ (Value::Integer(_) | Value::Float(_))) => Some(Value::String(number.to_string())),
         (Value::Array(like), Value::Array(values)) => {
             let element = like.first()?;
             let values = values.into_iter().map(|value| convert(element, value));

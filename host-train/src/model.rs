@@ -34,6 +34,9 @@ pub const FORMAT: &str = "backpropamine/1";
 /// The metadata words of the clips without a limit to choose.
 const CLIPS: [(&str, Clip); 3] = [("soft", Clip::Soft), ("decay", Clip::Decay), ("oja", Clip::Oja)];
 
+/// What the metadata word of a clip may be.
+pub const CLIP_WORDS: &str = "hard:C with a finite C above 0, soft, decay or oja";
+
 /// One tensor of a model: shape and values, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -168,6 +171,21 @@ pub fn rule_from_word(word: &str) -> Option<Rule> {
     RULES.iter().find(|(other, _)| *other == word).map(|&(_, rule)| rule)
 }
 
+/// The metadata word of a clip; `limit` counts for the hard one only.
+pub fn clip_word(kind: Clip, limit: f32) -> String {
+    let word = CLIPS.iter().find(|(_, other)| *other == kind);
+    word.map_or_else(|| format!("hard:{limit}"), |(word, _)| (*word).to_owned())
+}
+
+/// The kind and the limit of a clip's metadata word; `None` if it is none of [`CLIP_WORDS`].
+pub fn clip_from_word(word: &str) -> Option<(Clip, f64)> {
+    if let Some(&(_, kind)) = CLIPS.iter().find(|(other, _)| *other == word) {
+        return Some((kind, 1.0));
+    }
+    let limit: f64 = word.strip_prefix("hard:")?.parse().ok()?;
+    ((limit as f32).is_finite() && limit as f32 > 0.0).then_some((Clip::Hard, limit))
+}
+
 /// The metadata word of each rule.
 pub const RULES: [(&str, Rule); 4] = [
     ("none", Rule::NonPlastic),
@@ -230,22 +248,14 @@ impl Words<'_> {
         let Some(word) = self.get("clip") else {
             return Ok((Clip::Hard, 1.0));
         };
-        if let Some(&(_, kind)) = CLIPS.iter().find(|(other, _)| *other == word) {
-            let hint = format!("{word} decays at the rate of a product h_j·h_i, and the retroactive rule writes an eligibility trace");
-            return match kind.suits(rule) {
-                true => Ok((kind, 1.0)),
-                false => Err(self.error("clip", "hard:C or soft with the retroactive rule", hint)),
-            };
+        match clip_from_word(word) {
+            None => Err(self.error("clip", CLIP_WORDS, "write for example hard:1 or soft")),
+            Some((kind, _)) if !kind.suits(rule) => {
+                let hint = format!("{word} decays at the rate of a product h_j·h_i, and the retroactive rule writes an eligibility trace");
+                Err(self.error("clip", "hard:C or soft with the retroactive rule", hint))
+            }
+            Some(clip) => Ok(clip),
         }
-        let limit: Result<f64, FileError> = word
-            .strip_prefix("hard:")
-            .and_then(|limit| limit.parse().ok())
-            .filter(|&limit: &f64| (limit as f32).is_finite() && limit as f32 > 0.0)
-            .ok_or_else(|| {
-                let expected = "hard:C with a finite C above 0, soft, decay or oja";
-                self.error("clip", expected, "write for example hard:1 or soft")
-            });
-        Ok((Clip::Hard, limit?))
     }
 
     fn squash(&self) -> Result<Squash, FileError> {

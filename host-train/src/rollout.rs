@@ -11,7 +11,7 @@ use backpropamine::task::Task;
 use rayon::prelude::*;
 
 use crate::model::Model;
-use crate::recurrence::{Affine, Clip, Forward, Parameters, Path, Spec, SpecError, Trajectory, Weights};
+use crate::recurrence::{Affine, Clip, Forward, Mask, Parameters, Path, Spec, Trajectory, Weights};
 
 /// Tasks of growing difficulty, all with the same inputs and actions; the last is the one that is meant.
 ///
@@ -117,9 +117,6 @@ impl Player {
             Affine::new(values(&weight), values(&bias), path)
         };
         let spec = spec_of(model);
-        if model.clip_kind != backpropamine::rule::Clip::Hard {
-            return Err(SpecError::Unsupported("training knows the hard clip only: set the model's clip to hard:C").into());
-        }
         let mut parameters = Parameters::zeros(&spec);
         for (name, slot) in parameters.tensors_mut() {
             values(name).clone_into(slot);
@@ -175,12 +172,15 @@ fn spec_of(model: &Model) -> Spec {
     Spec {
         hidden: model.sizes.hidden,
         rule: model.rule,
-        clip: Clip::Hard(model.clip as f32),
+        clip: Clip::new(model.clip_kind, model.clip as f32),
         modulators: model.sizes.modulators,
         squash: model.squash,
         alpha: model.granularity("recurrent.alpha"),
         eta: model.granularity("recurrent.eta"),
         fan_out: model.values("modulator.fan_out.weight").is_some(),
-        mask: None,
+        mask: model.values("modulator.mask").map(|mask| Mask {
+            modulated: mask.iter().map(|&modulated| modulated == 1.0).collect(),
+            eta: model.granularity("recurrent.hebbian_eta"),
+        }),
     }
 }

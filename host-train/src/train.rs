@@ -29,7 +29,7 @@ use crate::cli::ExitKind;
 use crate::config::{Config, TrainingOptions};
 use crate::curriculum::{Curriculum, Next};
 use crate::files::FileError;
-use crate::model::{FORMAT, Model, SQUASHES, rule_word};
+use crate::model::{FORMAT, Model, SQUASHES, clip_word, rule_word};
 use crate::optim::{self, Adam, Gradients, Moments};
 use crate::recurrence::Path;
 use crate::rollout::{Course, Episode, Player};
@@ -424,7 +424,7 @@ fn metadata(config: &Config, task: &str) -> BTreeMap<String, String> {
         ("format", FORMAT.to_owned()),
         ("cell", "rnn".to_owned()),
         ("rule", rule_word(config.network.rule).to_owned()),
-        ("clip", format!("hard:{}", config.network.clip)),
+        ("clip", clip_word(config.network.clip.kind(), config.network.clip.limit())),
         ("modulator", squash.map_or("tanh", |(word, _)| word).to_owned()),
         ("task", task.to_owned()),
         ("seed", config.run.seed.to_string()),
@@ -438,6 +438,8 @@ fn metadata(config: &Config, task: &str) -> BTreeMap<String, String> {
 enum Initial {
     /// All the same.
     Constant(f32),
+    /// 1 for so many, then 0.
+    First(usize),
     /// Uniform in an interval.
     Uniform(f32, f32),
     /// A normal number of this deviation plus a uniform one.
@@ -494,6 +496,10 @@ fn layout(config: &Config, inputs: usize, actions: usize) -> Vec<(&'static str, 
             tensors.push(("modulator.fan_out.weight", vec![hidden, modulators], share));
             tensors.push(("modulator.fan_out.bias", vec![hidden], Initial::Constant(0.0)));
         }
+        if let Some(count) = network.modulated_neurons() {
+            tensors.push(("modulator.mask", vec![hidden], Initial::First(count)));
+            tensors.push(("recurrent.hebbian_eta", shape(network.eta), Initial::Constant(init.eta_hebbian)));
+        }
     }
     tensors
 }
@@ -517,6 +523,7 @@ impl Draws {
         let uniform = |element, from, to| from + (to - from) * unit(element, 2);
         let number = |element| match initial {
             Initial::Constant(value) => value,
+            Initial::First(count) => f32::from(u8::from(element < count)),
             Initial::Uniform(from, to) => uniform(element, from, to),
             Initial::Mixed(deviation, [from, to]) => deviation * normal(unit(element, 0), unit(element, 1)) + uniform(element, from, to),
         };

@@ -31,6 +31,9 @@ struct Case {
     by_hidden: Vec<f64>,
 }
 
+/// What the clip decided for one connection at one update: whether it cut, and whether the soft clip took a positive increment.
+type Decision = (bool, bool);
+
 /// Uniform numbers in [-1, 1): a 64-bit linear congruential generator (Knuth's constants), upper half.
 struct Noise(u64);
 
@@ -76,6 +79,20 @@ impl Case {
         }
     }
 
+    /// The same network writing so much more at a time.
+    fn with_rates_times(mut self, factor: f64) -> Self {
+        for (tensor, values) in self.parameters.tensors_mut() {
+            let is_rate = match self.spec.rule {
+                Rule::Retroactive => tensor.starts_with("modulator.fan_out"),
+                _ => tensor.starts_with("modulator.fan_out") || tensor.ends_with("eta"),
+            };
+            if is_rate {
+                values.iter_mut().for_each(|value| *value *= factor);
+            }
+        }
+        self
+    }
+
     /// `Win x + b`, `[T, B, H]`.
     fn drive(&self) -> Vec<f64> {
         let rows = self.x.chunks_exact(INPUTS);
@@ -117,28 +134,32 @@ impl Case {
         backward(&weights, &trajectories, &by_hidden)
     }
 
-    /// The loss, and for every connection and update whether the clip cut it.
-    fn loss(&self, parameters: &Parameters<f64>, drive: &[f64]) -> (f64, Vec<bool>) {
+    /// The loss, and what the clip decided for every connection and update.
+    fn loss(&self, parameters: &Parameters<f64>, drive: &[f64]) -> (f64, Vec<Decision>) {
         let weights = self.weights::<f64>(parameters, portable());
-        let Clip::Hard(limit) = self.spec.clip;
+        let (limit, soft) = (f64::from(self.spec.clip.limit()), self.spec.clip == Clip::Soft);
         let neurons = self.spec.hidden;
-        let (mut loss, mut cut) = (0.0, Vec::new());
+        let (mut loss, mut decisions) = (0.0, Vec::new());
         for b in 0..self.batch {
+            let mut before = vec![0.0; neurons * neurons];
             let mut forward = Forward::new(&weights, self.steps);
             for t in 0..self.steps {
                 let row = (t * self.batch + b) * neurons;
                 let h = forward.step(&drive[row..][..neurons]);
                 loss += h.iter().zip(&self.by_hidden[row..]).map(|(h, c)| h * c).sum::<f64>();
                 let hebb = (0..neurons * neurons).filter_map(|index| forward.hebb(index / neurons, index % neurons));
-                cut.extend(hebb.map(|value| value.abs() >= f64::from(limit)));
+                for (value, before) in hebb.zip(&mut before) {
+                    decisions.push((value.abs() >= limit, soft && value > *before));
+                    *before = value;
+                }
             }
         }
-        (loss, cut)
+        (loss, decisions)
     }
 
     fn share_cut(&self) -> f64 {
-        let (_, cut) = self.loss(&self.parameters, &self.drive());
-        cut.iter().filter(|&&cut| cut).count() as f64 / cut.len().max(1) as f64
+        let (_, decisions) = self.loss(&self.parameters, &self.drive());
+        decisions.iter().filter(|(cut, _)| *cut).count() as f64 / decisions.len().max(1) as f64
     }
 }
 
@@ -206,7 +227,7 @@ fn cases() -> Vec<Case> {
                 change(spec);
             })
         };
-        let options: [Variant; 7] = [
+        let options: [Variant; 8] = [
             ("plain", &|_| {}),
             ("two modulators", &|spec| spec.modulators = 2),
             ("fan-out", &|spec| spec.fan_out = true),
@@ -220,6 +241,9 @@ fn cases() -> Vec<Case> {
             ("partly modulated, fan-out", &|spec| {
                 (spec.mask, spec.fan_out) = (mask(9, PerNeuron), true)
             }),
+            ("partly modulated, a Hebbian rate per connection", &|spec| {
+                spec.mask = mask(9, PerConnection);
+            }),
         ];
         for (name, change) in options {
             cases.push(Case::new(&format!("{rule:?}, eta {eta:?}, {name}"), base(change), 10, 3));
@@ -230,6 +254,60 @@ fn cases() -> Vec<Case> {
         cases.push(Case::new(&format!("{rule:?}, 5 blocks"), Spec::new(67, rule), 8, 1));
     }
     cases
+}
+
+/// Every clip that is not hard with every rule that it suits, at everyday rates and at ones that are cut at the limit.
+fn shaped_cases() -> Vec<Case> {
+    use Granularity::{PerConnection, PerNeuron, Single};
+    let mut cases = Vec::new();
+    for clip in [Clip::Soft, Clip::Decay, Clip::Oja] {
+        for (rule, eta, hidden) in [
+            (Rule::Hebbian, Single, 7),
+            (Rule::Hebbian, PerConnection, 18),
+            (Rule::Modulated, Granularity::Absent, 9),
+            (Rule::Retroactive, PerNeuron, 7),
+            (Rule::Retroactive, PerConnection, 18),
+        ] {
+            let base = modulated(hidden, rule, |spec| (spec.clip, spec.eta) = (clip, eta));
+            if !clip.kind().suits(rule) {
+                continue;
+            }
+            cases.push(Case::new(&format!("{clip:?}, {rule:?}, eta {eta:?}"), base.clone(), 9, 2));
+            let mut strong = base.clone();
+            strong.fan_out = rule.is_modulated();
+            cases.push(
+                Case::new(&format!("{clip:?}, {rule:?}, eta {eta:?}, strong"), strong, 9, 2).with_rates_times(if rule.has_eligibility() {
+                    15.0
+                } else {
+                    6.0
+                }),
+            );
+            if rule.is_modulated() {
+                for eta in [Single, PerConnection] {
+                    let mut masked = base.clone();
+                    (masked.mask, masked.modulators, masked.fan_out) = (mask(hidden, eta), 2, true);
+                    cases.push(Case::new(&format!("{clip:?}, {rule:?}, masked, eta {eta:?}"), masked, 9, 2));
+                }
+            }
+        }
+        // Five blocks of columns, walked in panels of different widths.
+        let wide = modulated(67, Rule::Modulated, |spec| spec.clip = clip);
+        cases.push(Case::new(&format!("{clip:?}, 5 blocks"), wide, 8, 1));
+    }
+    cases
+}
+
+/// Those of them whose updates are large enough to be cut.
+fn strong_cases() -> Vec<Case> {
+    shaped_cases().into_iter().filter(|case| case.name.ends_with("strong")).collect()
+}
+
+#[test]
+fn strong_rates_are_cut_whatever_the_clip() {
+    for case in strong_cases() {
+        let share = case.share_cut();
+        assert!(share > 0.02 && share < 0.9, "{}: {share:.3} of the updates are cut", case.name);
+    }
 }
 
 /// The same cases with a limit so tight that more than a fifth of all updates are cut.
@@ -255,7 +333,7 @@ fn tight_limits_cut_more_than_a_fifth_of_the_updates() {
 }
 
 /// Central differences of the coordinates of one tensor, where some perturbation changes no clip decision.
-fn finite_differences(count: usize, loss: impl Fn(usize, f64) -> (f64, Vec<bool>)) -> Vec<Option<f64>> {
+fn finite_differences(count: usize, loss: impl Fn(usize, f64) -> (f64, Vec<Decision>)) -> Vec<Option<f64>> {
     let difference = |index: usize, step: f64| {
         let ((above, cut_above), (below, cut_below)) = (loss(index, step), loss(index, -step));
         (cut_above == cut_below).then_some((above - below) / (2.0 * step))
@@ -265,7 +343,7 @@ fn finite_differences(count: usize, loss: impl Fn(usize, f64) -> (f64, Vec<bool>
         .collect()
 }
 
-fn assert_finite_differences(case: &Case, tensor: &str, gradient: &[f64], loss: impl Fn(usize, f64) -> (f64, Vec<bool>)) {
+fn assert_finite_differences(case: &Case, tensor: &str, gradient: &[f64], loss: impl Fn(usize, f64) -> (f64, Vec<Decision>)) {
     let differences = finite_differences(gradient.len(), loss);
     let (measured, computed): (Vec<f64>, Vec<f64>) = differences
         .iter()
@@ -310,6 +388,14 @@ fn check_finite_differences(case: &Case) {
 #[test]
 fn every_gradient_agrees_with_finite_differences() {
     cases()
+        .iter()
+        .filter(|case| case.spec.hidden < 30)
+        .for_each(check_finite_differences);
+}
+
+#[test]
+fn every_clip_agrees_with_finite_differences() {
+    shaped_cases()
         .iter()
         .filter(|case| case.spec.hidden < 30)
         .for_each(check_finite_differences);
@@ -378,7 +464,7 @@ fn off_the_oracle(case: &Case, path: Path, clip: ClipGradient) -> (f64, String) 
 
 #[test]
 fn every_gradient_agrees_with_step_by_step_differentiation() {
-    for case in cases().iter().chain(&tight_cases()) {
+    for case in cases().iter().chain(&tight_cases()).chain(&shaped_cases()) {
         for path in paths() {
             let (error, report) = off_the_oracle(case, path, ClipGradient::Masked);
             assert!(error <= 1e-9, "{:?}: {report}", path.kernel());
@@ -388,7 +474,7 @@ fn every_gradient_agrees_with_step_by_step_differentiation() {
 
 #[test]
 fn a_lost_clip_mask_is_noticed() {
-    for case in tight_cases() {
+    for case in tight_cases().into_iter().chain(strong_cases()) {
         let (error, _) = off_the_oracle(&case, portable(), ClipGradient::Everywhere);
         assert!(error > 1e-3, "{}: the mask made a difference of {error:.2e} only", case.name);
     }
@@ -396,7 +482,7 @@ fn a_lost_clip_mask_is_noticed() {
 
 #[test]
 fn single_precision_agrees_with_double() {
-    for case in cases().iter().chain(&tight_cases()) {
+    for case in cases().iter().chain(&tight_cases()).chain(&shaped_cases()) {
         let expected = case.gradient::<f64>(portable());
         for path in paths() {
             let found = case.gradient::<f32>(path);
@@ -415,7 +501,7 @@ fn single_precision_agrees_with_double() {
 #[test]
 fn fused_paths_agree_bit_for_bit() {
     let fused: Vec<Path> = paths().into_iter().filter(|path| path.kernel() != Kernel::Portable).collect();
-    for case in &cases() {
+    for case in cases().iter().chain(&shaped_cases()) {
         let gradients: Vec<Vec<f32>> = fused.iter().map(|&path| case.gradient::<f32>(path).parameters.pack()).collect();
         assert!(gradients.windows(2).all(|pair| pair[0] == pair[1]), "{}", case.name);
     }
@@ -453,9 +539,11 @@ fn nonsense_is_refused_by_a_sentence() {
         (modulated(4, Rule::Retroactive, |spec| spec.clip = Clip::Hard(0.0)), "limit"),
         (modulated(4, Rule::Hebbian, |spec| spec.mask = mask(4, Granularity::Single)), "mask"),
         (
-            modulated(4, Rule::Modulated, |spec| spec.mask = mask(4, Granularity::PerConnection)),
+            modulated(4, Rule::Modulated, |spec| spec.mask = mask(4, Granularity::Absent)),
             "Hebbian rate",
         ),
+        (modulated(4, Rule::Retroactive, |spec| spec.clip = Clip::Decay), "eligibility"),
+        (modulated(4, Rule::Retroactive, |spec| spec.clip = Clip::Oja), "eligibility"),
     ];
     for (spec, word) in sentences {
         let sentence = refused(spec);

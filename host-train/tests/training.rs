@@ -2,12 +2,16 @@
 
 use std::ops::ControlFlow;
 
+use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
-use backpropamine::rng::Lifetime;
+use backpropamine::rng::{Lifetime, Rng};
 use backpropamine::task::{Outcome, Task};
 use backpropamine_train::config::Config;
 use backpropamine_train::eval::evaluate;
-use backpropamine_train::rollout::Single;
+use backpropamine_train::export::f32_image;
+use backpropamine_train::model::Model;
+use backpropamine_train::recurrence::Kernel;
+use backpropamine_train::rollout::{Course, Player, Single};
 use backpropamine_train::runnable::Choice;
 use backpropamine_train::task::CueCourse;
 use backpropamine_train::train::{Trained, Trainer, meta_train};
@@ -188,6 +192,85 @@ fn every_shape_of_network_trains() {
         let trained = train_cue(&config(&settings));
         assert!(trained.metrics.iter().all(|metrics| metrics.norm > 0.0), "{settings:?}");
     }
+}
+
+/// Every clip and mask, with rates so large that what the traces hold shows in the activities.
+fn shaped_configs() -> Vec<Config> {
+    let strong = ["init.alpha=[-1,1]", "init.eta_hebbian=0.4", "init.modulator_scale=4"];
+    let shapes: [&[&str]; 9] = [
+        &["network.rule=hebbian", "network.clip=soft", "network.eta=connection"],
+        &["network.rule=hebbian", "network.clip=decay"],
+        &["network.rule=hebbian", "network.clip=oja", "network.eta=neuron"],
+        &["network.rule=simple", "network.clip=soft", "network.modulated=0.5"],
+        &["network.rule=simple", "network.clip=decay", "network.squash=sigmoid"],
+        &[
+            "network.rule=simple",
+            "network.clip=oja",
+            "network.modulated=0.5",
+            "network.eta=connection",
+        ],
+        &[
+            "network.rule=simple",
+            "network.clip=hard:0.5",
+            "network.modulated=0.25",
+            "network.eta=neuron",
+        ],
+        &["network.rule=retroactive", "network.clip=soft", "network.modulated=0.75"],
+        &[
+            "network.rule=retroactive",
+            "network.modulated=0.5",
+            "network.eta=connection",
+            "network.modulators=2",
+            "network.fan_out=true",
+        ],
+    ];
+    shapes.iter().map(|shape| config(&[&strong, *shape].concat())).collect()
+}
+
+/// The largest difference between a lifetime's activities in training and on the device, which gets the same inputs.
+fn off_the_device(trained: &Model, device: &Model, course: &impl Course) -> f32 {
+    let player = Player::new(trained, Kernel::Portable.resolve().unwrap()).unwrap();
+    let episode = player.play(&mut course.task(0), Rng::new(5), 0);
+    let image = f32_image(device);
+    let network = Network::<f32>::new(&image).unwrap();
+    let mut memory = vec![0; network.memory_words()];
+    let mut agent = Agent::new(&network, &mut memory).unwrap();
+    let mut worst = 0.0f32;
+    for (t, x) in episode.inputs.chunks_exact(trained.sizes.inputs).enumerate() {
+        agent.step_real(x).unwrap();
+        let pairs = agent.hidden().iter().zip(episode.trajectory.hidden(t));
+        let modulators = agent.modulator().iter().zip(episode.trajectory.modulator(t));
+        worst = pairs.chain(modulators).fold(worst, |worst, (a, b)| worst.max((a - b).abs()));
+    }
+    worst
+}
+
+#[test]
+fn every_clip_and_mask_trains_into_a_network_that_the_device_runs_alike() {
+    for config in shaped_configs() {
+        let trained = train_cue(&config).model;
+        let course = CueCourse::new(&config).unwrap();
+        let error = off_the_device(&trained, &trained, &course);
+        assert!(error < 1e-4, "{:?}: {error}", config.network);
+        // It would show if the image had lost the clip or the mask.
+        let mut lost = trained.clone();
+        lost.parameters
+            .retain(|name, _| name != "modulator.mask" && name != "recurrent.hebbian_eta");
+        (lost.clip_kind, lost.clip) = (backpropamine::rule::Clip::Hard, 1.0);
+        let error = off_the_device(&trained, &lost, &course);
+        assert!(error > 1e-2, "{:?}: {error}", config.network);
+    }
+}
+
+#[test]
+fn the_mask_stays_and_the_hebbian_rate_learns() {
+    let config = config(&["network.rule=retroactive", "network.modulated=0.75", "network.eta=neuron"]);
+    let trained = train_cue(&config).model;
+    assert_eq!(trained.values("modulator.mask").unwrap(), [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+    let rates = trained.values("recurrent.hebbian_eta").unwrap();
+    let moved = |rate: &f32| (rate - config.init.eta_hebbian).abs() > 1e-6;
+    assert!(!rates[..6].iter().any(moved), "modulated neurons have no use for theirs: {rates:?}");
+    assert!(rates[6..].iter().all(moved), "{rates:?}");
 }
 
 #[test]

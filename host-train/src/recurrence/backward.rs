@@ -119,7 +119,7 @@ impl<F> Loss<'_, F> {
 struct Sum<F> {
     weight: Vec<Lanes<F>>,
     alpha: Vec<Lanes<F>>,
-    /// One per connection, if eta is.
+    /// One per connection, if eta is inside.
     eta: Vec<Lanes<F>>,
     /// By each neuron's eta.
     row_eta: Vec<Lanes<F>>,
@@ -182,6 +182,12 @@ impl<F: Real> Sum<F> {
             flat(&self.row_eta)[..h].to_vec()
         };
         let hebbian_eta = spec.mask.as_ref().map_or(Granularity::Absent, |mask| mask.eta);
+        // Of one matrix, the modulated neurons' rows are the rule's own eta, and all of them where none is modulated.
+        let own = |j: usize| weights.modulated[j] || spec.mask.is_none();
+        let etas = |wanted: bool| -> Vec<F> {
+            let rows = unpaneled(&self.eta, h).into_iter().enumerate();
+            rows.map(|(at, eta)| if own(at / h) == wanted { eta } else { F::ZERO }).collect()
+        };
         let fan_out = unpadded(&self.fan_out, h);
         let by_fan_out = (0..h * k).map(|index| match (index / k, index % k) {
             (j, _) if !weights.modulated[j] => F::ZERO,
@@ -190,11 +196,14 @@ impl<F: Real> Sum<F> {
         Gradients {
             weight: unpaneled(&self.weight, h),
             alpha: from_connections(spec.alpha, unpaneled(&self.alpha, h), h),
-            eta: match spec.eta {
-                Granularity::PerConnection => unpaneled(&self.eta, h),
-                coarse => from_neurons(coarse, &row_eta),
+            eta: match spec.has_eta_matrix(spec.rule.is_modulated()) {
+                true => from_connections(spec.eta, etas(true), h),
+                false => from_neurons(spec.eta, &row_eta),
             },
-            hebbian_eta: from_neurons(hebbian_eta, &rates(false)),
+            hebbian_eta: match spec.has_eta_matrix(false) {
+                true => from_connections(hebbian_eta, etas(false), h),
+                false => from_neurons(hebbian_eta, &rates(false)),
+            },
             modulator_weight: unpadded(&self.modulator, h),
             modulator_bias: self.modulator_bias,
             fan_out_weight: if spec.fan_out { by_fan_out.collect() } else { Vec::new() },
@@ -372,13 +381,12 @@ impl<F: Real> Lifetime<'_, F> {
         scratch.by_before.fill(Lanes::default());
         scratch.by_rate.fill(Lanes::default());
         let (checkpoint, recent) = ((t - 1) / scratch.interval, (t - 1) % scratch.interval);
-        let (hebb, elig) = match recent {
-            0 => (scratch.recent.hebb.get(..size), scratch.checkpoints[checkpoint].elig.get(..size)),
-            _ => (
-                scratch.recent.hebb.get(recent * size..(recent + 1) * size),
-                scratch.recent.elig.get((recent - 1) * size..recent * size),
-            ),
+        let hebb = nth(&scratch.recent.hebb, recent, size);
+        let (old, n) = match recent {
+            0 => (&scratch.checkpoints[checkpoint], 0),
+            _ => (&scratch.recent, recent - 1),
         };
+        let (old_hebb, elig) = (nth(&old.hebb, n, size), nth(&old.elig, n, size));
         let writes = Rows {
             rate: &scratch.rates[(t - 1) * columns..][..columns],
             post: trajectory.after(t - 1),
@@ -390,8 +398,9 @@ impl<F: Real> Lifetime<'_, F> {
                     rule: PhantomData,
                     rows: rows.clone(),
                     matrices: weights.matrices(),
-                    hebb: hebb.unwrap_or_default(),
-                    elig: elig.unwrap_or_default(),
+                    hebb,
+                    old_hebb,
+                    elig,
                     writes,
                     before: trajectory.before(t - 1),
                     pre: trajectory.before(t),
@@ -462,6 +471,11 @@ impl<F: Real> Lifetime<'_, F> {
             *g = (later + loss) * (F::ONE - h * h);
         }
     }
+}
+
+/// The `n`-th of several matrices of this size; none of those that the rule has not.
+fn nth<F>(matrices: &[Lanes<F>], n: usize, size: usize) -> &[Lanes<F>] {
+    matrices.get(n * size..(n + 1) * size).unwrap_or_default()
 }
 
 /// The traces after `steps` (of `from` before them), as [`Rewind`] says.

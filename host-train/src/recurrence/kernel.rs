@@ -215,6 +215,8 @@ pub trait Vector<F>: Copy {
     fn clip(self, low: Self, high: Self) -> Self;
     /// `self` where `low < value < high`, else 0: the gradient of [`clip`](Self::clip).
     fn where_inside(self, value: Self, low: Self, high: Self) -> Self;
+    /// `self` where `value > 0`, else `otherwise`.
+    fn where_positive(self, value: Self, otherwise: Self) -> Self;
     /// The sum of all lanes: of halves, of quarters, …
     fn sum(self) -> F;
     /// The sums of sixteen rows, in the order of [`sum`](Self::sum).
@@ -276,6 +278,13 @@ impl<F: Real, const FUSED: bool> Vector<F> for Plain<F, FUSED> {
     fn where_inside(mut self, value: Self, low: Self, high: Self) -> Self {
         for (((a, value), low), high) in self.0.iter_mut().zip(value.0).zip(low.0).zip(high.0) {
             *a = if low < value && value < high { *a } else { F::ZERO };
+        }
+        self
+    }
+    #[inline(always)]
+    fn where_positive(mut self, value: Self, otherwise: Self) -> Self {
+        for ((a, value), otherwise) in self.0.iter_mut().zip(value.0).zip(otherwise.0) {
+            *a = if value > F::ZERO { *a } else { otherwise };
         }
         self
     }
@@ -363,6 +372,13 @@ mod avx512 {
                 let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(value.0, low.0);
                 let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, value.0, high.0);
                 Self(_mm512_maskz_mov_ps(inside, self.0))
+            }
+        }
+        #[inline(always)]
+        fn where_positive(self, value: Self, otherwise: Self) -> Self {
+            unsafe {
+                let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(value.0, _mm512_setzero_ps());
+                Self(_mm512_mask_mov_ps(otherwise.0, positive, self.0))
             }
         }
         #[inline(always)]

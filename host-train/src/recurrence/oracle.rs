@@ -55,9 +55,15 @@ fn update(
     gradient: ClipGradient,
 ) -> Result<(Tensor, Tensor)> {
     let product = post.unsqueeze(2)?.matmul(&pre.unsqueeze(1)?)?;
+    // What is written at the rule's rate.
+    let target = match spec.clip {
+        Clip::Hard(_) | Clip::Soft => product.clone(),
+        Clip::Decay => (&product - &hebb)?,
+        Clip::Oja => (&product - hebb.broadcast_mul(&post.sqr()?.unsqueeze(2)?)?)?,
+    };
     let increment = match spec.rule {
-        Rule::Hebbian | Rule::NonPlastic => product.broadcast_mul(&parameters.eta)?,
-        Rule::Modulated => product.broadcast_mul(&parameters.modulator(spec, post)?.unsqueeze(2)?)?,
+        Rule::Hebbian | Rule::NonPlastic => target.broadcast_mul(&parameters.eta)?,
+        Rule::Modulated => target.broadcast_mul(&parameters.modulator(spec, post)?.unsqueeze(2)?)?,
         Rule::Retroactive => elig.broadcast_mul(&parameters.modulator(spec, post)?.unsqueeze(2)?)?,
     };
     let increment = match &spec.mask {
@@ -65,9 +71,16 @@ fn update(
         Some(mask) => {
             let share: Vec<f64> = mask.modulated.iter().map(|&modulated| f64::from(u8::from(modulated))).collect();
             let share = Tensor::from_vec(share, (spec.hidden, 1), post.device())?.to_dtype(post.dtype())?;
-            let hebbian = product.broadcast_mul(&parameters.hebbian_eta)?;
+            let hebbian = target.broadcast_mul(&parameters.hebbian_eta)?;
             (increment.broadcast_mul(&share)? + hebbian.broadcast_mul(&(1.0 - share)?)?)?
         }
+    };
+    let increment = match spec.clip {
+        Clip::Soft => {
+            let sign = ((increment.gt(0.0)?.to_dtype(hebb.dtype())? * 2.0)? - 1.0)?;
+            (&increment * (1.0 - (sign * &hebb)?)?)?
+        }
+        _ => increment,
     };
     let hebb = clip(spec, &(hebb + increment)?, gradient)?;
     let elig = match spec.rule {
@@ -81,8 +94,7 @@ fn update(
 }
 
 fn clip(spec: &Spec, h: &Tensor, gradient: ClipGradient) -> Result<Tensor> {
-    let Clip::Hard(limit) = spec.clip;
-    let limit = f64::from(limit);
+    let limit = f64::from(spec.clip.limit());
     let value = h.detach();
     let cut = value.clamp(-limit, limit)?;
     match gradient {

@@ -1,15 +1,52 @@
 //! What a plastic recurrence consists of: its rule and shapes ([`Spec`]) and its trainable numbers ([`Parameters`]).
 
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{self, Granularity, Rule, Squash};
 use thiserror::Error;
 
 use super::real::Real;
 
-/// What keeps the Hebbian trace bounded.
+/// What keeps the Hebbian trace bounded: [`backpropamine::rule::Clip`] has the updates. Each ends with a cut to the limit,
+/// whose gradient is 1 inside and 0 where it cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Clip {
-    /// `H` is cut to `[-limit, limit]`; the gradient is 1 inside and 0 where it was cut.
+    /// `H` is cut to `[-limit, limit]`.
     Hard(f32),
+    /// Increments shrink as `H` comes near 1 or -1.
+    Soft,
+    /// `H` decays at the rate at which it learns.
+    Decay,
+    /// Oja's rule.
+    Oja,
+}
+
+impl Clip {
+    /// Of this kind; the limit counts for the hard clip only.
+    pub fn new(kind: rule::Clip, limit: f32) -> Self {
+        match kind {
+            rule::Clip::Hard => Self::Hard(limit),
+            rule::Clip::Soft => Self::Soft,
+            rule::Clip::Decay => Self::Decay,
+            rule::Clip::Oja => Self::Oja,
+        }
+    }
+
+    /// The core's name for it.
+    pub fn kind(self) -> rule::Clip {
+        match self {
+            Self::Hard(_) => rule::Clip::Hard,
+            Self::Soft => rule::Clip::Soft,
+            Self::Decay => rule::Clip::Decay,
+            Self::Oja => rule::Clip::Oja,
+        }
+    }
+
+    /// `H` stays within this, either sign.
+    pub fn limit(self) -> f32 {
+        match self {
+            Self::Hard(limit) => limit,
+            Self::Soft | Self::Decay | Self::Oja => 1.0,
+        }
+    }
 }
 
 /// Which neurons of a partly modulated network are modulated. The traces of the others follow the Hebbian rule
@@ -18,7 +55,7 @@ pub enum Clip {
 pub struct Mask {
     /// One entry per neuron: whether what it receives is modulated.
     pub modulated: Vec<bool>,
-    /// How many rates the other neurons have: [`Granularity::Single`] or [`Granularity::PerNeuron`].
+    /// How many rates the other neurons have.
     pub eta: Granularity,
 }
 
@@ -86,11 +123,16 @@ impl Spec {
     /// Refuses what makes no sense, by a sentence.
     pub fn check(&self) -> Result<(), SpecError> {
         let absent = |granularity| granularity == Granularity::Absent;
-        let Clip::Hard(limit) = self.clip;
+        let limit = self.clip.limit();
         let mask_fits = |mask: &Mask| mask.modulated.len() == self.hidden;
-        let rules: [(bool, &'static str); 9] = [
+        let rules: [(bool, &'static str); 10] = [
             (self.hidden > 0, "a network needs at least one neuron"),
             (limit > 0.0 && limit.is_finite(), "the clip's limit must be a positive number"),
+            (
+                self.clip.kind().suits(self.rule),
+                "decay and oja forget at the rate of a product h_j·h_i, and the retroactive rule writes an eligibility \
+                 trace: choose the clip hard:C or soft, or another rule",
+            ),
             (
                 self.rule.is_plastic() != absent(self.alpha),
                 "alpha belongs to plastic rules, and each of them needs one: set its granularity to match the rule",
@@ -116,16 +158,22 @@ impl Spec {
                 "the mask of modulated neurons needs one entry per neuron",
             ),
             (
-                self.mask
-                    .as_ref()
-                    .is_none_or(|mask| matches!(mask.eta, Granularity::Single | Granularity::PerNeuron)),
-                "the Hebbian rate of unmodulated neurons is one for the network or one per neuron",
+                self.mask.as_ref().is_none_or(|mask| !absent(mask.eta)),
+                "unmodulated neurons need a Hebbian rate: one for the network, one per neuron or one per connection",
             ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, sentence)) => Err(SpecError::Unsupported(sentence)),
             None => Ok(()),
         }
+    }
+
+    /// Whether modulated neurons, or the others, have an eta for each connection as the sweeps see it: by its granularity,
+    /// or, in order to compile fewer of them, with every clip that is not hard.
+    pub(super) fn has_eta_matrix(&self, modulated: bool) -> bool {
+        let hebbian = self.mask.as_ref().map_or(self.eta, |mask| mask.eta);
+        let eta = if modulated { self.eta } else { hebbian };
+        eta == Granularity::PerConnection || !matches!(self.clip, Clip::Hard(_))
     }
 
     fn count(&self, granularity: Granularity) -> usize {
@@ -176,7 +224,7 @@ pub struct Parameters<F> {
     pub alpha: Vec<F>,
     /// The rule's own rate: `[H, H]`, `[H]` or `[1]`.
     pub eta: Vec<F>,
-    /// The Hebbian rate of unmodulated neurons: `[H]` or `[1]`.
+    /// The Hebbian rate of unmodulated neurons: `[H, H]`, `[H]` or `[1]`.
     pub hebbian_eta: Vec<F>,
     /// `Wm`, `[K, H]`.
     pub modulator_weight: Vec<F>,

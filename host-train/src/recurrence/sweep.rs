@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::kernel::{Job, LANES, Lanes, Vector, flat};
 use super::real::Real;
-use super::rule::{Limits, Plasticity, Row, Sinks, Traces};
+use super::rule::{Limits, Past, Plasticity, Row, Sinks, Traces};
 
 /// Blocks that hold `count` numbers.
 pub(super) const fn blocks(count: usize) -> usize {
@@ -150,6 +150,8 @@ pub(super) struct Matrices<'a, F> {
     pub eta: &'a [Lanes<F>],
     /// The clip's limit.
     pub limit: F,
+    /// 1 with Oja's rule, else 0.
+    pub oja: F,
 }
 
 /// One step forward for the rows in `rows`.
@@ -184,7 +186,7 @@ impl<F: Real, R: Plasticity> Step<'_, F, R> {
     #[inline(always)]
     fn panel<V: Vector<F>, const WIDTH: usize>(&mut self, start: usize) {
         let (neurons, rows) = (self.matrices.neurons, &self.rows);
-        let limits = Limits::<V>::new(self.matrices.limit);
+        let limits = Limits::<V>::new(self.matrices.limit, self.matrices.oja);
         let pre: [V; WIDTH] = load(&self.pre[start..]);
         let before: [V; WIDTH] = load(&self.before[start..]);
         let writes = self.writes.select(rows);
@@ -282,7 +284,7 @@ impl<F: Real, R: Plasticity> Rewind<'_, F, R> {
     #[inline(always)]
     fn tile<V: Vector<F>, const ROWS: usize, const WIDTH: usize>(&mut self, j: usize, start: usize) {
         let zero = V::splat(F::ZERO);
-        let limits = Limits::<V>::new(self.matrices.limit);
+        let limits = Limits::<V>::new(self.matrices.limit, self.matrices.oja);
         let (neurons, rows, size) = (self.matrices.neurons, j..j + ROWS, self.from.0.len());
         let each = self.to.0.len() > size;
         let mut traces = [[Traces { h: zero, e: zero }; WIDTH]; ROWS];
@@ -334,7 +336,9 @@ pub(super) struct Reverse<'a, F, R> {
     pub matrices: Matrices<'a, F>,
     /// `H(t)`, which step t used.
     pub hebb: &'a [Lanes<F>],
-    /// `E(t-1)`, which wrote it.
+    /// `H(t-1)`, which it was made of.
+    pub old_hebb: &'a [Lanes<F>],
+    /// `E(t-1)`, which wrote into it.
     pub elig: &'a [Lanes<F>],
     /// What step t-1 wrote with.
     pub writes: Rows<'a, F>,
@@ -372,7 +376,7 @@ impl<F: Real, R: Plasticity> Reverse<'_, F, R> {
     #[inline(always)]
     fn panel<V: Vector<F>, const WIDTH: usize>(&mut self, start: usize) {
         let (neurons, rows) = (self.matrices.neurons, &self.rows);
-        let limits = Limits::<V>::new(self.matrices.limit);
+        let limits = Limits::<V>::new(self.matrices.limit, self.matrices.oja);
         let pre: [V; WIDTH] = load(&self.pre[start..]);
         let before: [V; WIDTH] = load(&self.before[start..]);
         let mut by_pre: [V; WIDTH] = load(&self.by_pre[start..]);
@@ -383,6 +387,7 @@ impl<F: Real, R: Plasticity> Reverse<'_, F, R> {
         let alpha = tile::<F, WIDTH>(R::HEBB, self.matrices.alpha, neurons, start, rows);
         let eta = tile::<F, WIDTH>(R::DENSE, self.matrices.eta, neurons, start, rows);
         let hebb = tile::<F, WIDTH>(R::HEBB, self.hebb, neurons, start, rows);
+        let old_hebb = tile::<F, WIDTH>(R::BEFORE, self.old_hebb, neurons, start, rows);
         let elig = tile::<F, WIDTH>(R::ELIGIBILITY, self.elig, neurons, start, rows);
         let by_hebb = tile_mut::<F, WIDTH>(R::HEBB, self.by_hebb, neurons, start, rows);
         let by_elig = tile_mut::<F, WIDTH>(R::ELIGIBILITY, self.by_elig, neurons, start, rows);
@@ -411,8 +416,9 @@ impl<F: Real, R: Plasticity> Reverse<'_, F, R> {
                 product.mul_add(h, V::load(&by_alpha[j][c])).store(&mut by_alpha[j][c]);
                 by_pre[c] = alpha.mul_add(h, weight).mul_add(g, by_pre[c]);
 
-                let traces = Traces {
-                    h,
+                let past = Past {
+                    after: h,
+                    before: load_if(R::BEFORE, old_hebb, j, c),
                     e: load_if(R::ELIGIBILITY, elig, j, c),
                 };
                 let gradient = Traces {
@@ -425,7 +431,7 @@ impl<F: Real, R: Plasticity> Reverse<'_, F, R> {
                     eta: load_if(R::DENSE, by_eta, j, c),
                 };
                 let eta = load_if(R::DENSE, eta, j, c);
-                let gradient = R::reverse(&row, eta, traces, before[c], limits, gradient, &mut sinks);
+                let gradient = R::reverse(&row, eta, past, before[c], limits, gradient, &mut sinks);
                 (by_before[c], sums) = (sinks.pre, sinks.sums);
                 gradient.h.store(&mut by_hebb[j][c]);
                 if R::ELIGIBILITY {

@@ -2,47 +2,47 @@
 
 use std::ops::Range;
 
-use backpropamine::rule::{Granularity, Rule};
+use backpropamine::rule::Rule;
 
 use super::kernel::{LANES, Lanes, Path, flat, flat_mut};
 use super::real::Real;
 use super::spec::{Clip, Parameters, Spec, SpecError};
 use super::sweep::{Combine, Matrices, blocks, panels};
 
-/// Which [`Plasticity`](super::rule::Plasticity) a range of neurons follows.
+/// Which [`Plasticity`](super::rule::Plasticity) a range of neurons follows: see [`with_rule`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Still,
     Outer,
     OuterDense,
+    OuterSoft,
+    Forgetful,
     Traced,
     TracedDense,
+    TracedSoft,
 }
 
 /// Runs `$body` with `$R` standing for the rule of `$kind`.
 macro_rules! with_rule {
     ($kind:expr, $R:ident => $body:expr) => {
+        $crate::recurrence::weights::with_rule! {
+            $kind, $R => $body;
+            Still: Still,
+            Outer: Outer,
+            OuterDense: OuterDense,
+            OuterSoft: Shaped<Soft>,
+            Forgetful: Shaped<Forget>,
+            Traced: Traced,
+            TracedDense: TracedDense<Hard>,
+            TracedSoft: TracedDense<Soft>,
+        }
+    };
+    ($kind:expr, $R:ident => $body:expr; $($name:ident: $rule:ident $(<$argument:ident>)?,)+) => {
         match $kind {
-            $crate::recurrence::weights::Kind::Still => {
-                type $R = $crate::recurrence::rule::Still;
+            $($crate::recurrence::weights::Kind::$name => {
+                type $R = $crate::recurrence::rule::$rule $(<$crate::recurrence::rule::$argument>)?;
                 $body
-            }
-            $crate::recurrence::weights::Kind::Outer => {
-                type $R = $crate::recurrence::rule::Outer;
-                $body
-            }
-            $crate::recurrence::weights::Kind::OuterDense => {
-                type $R = $crate::recurrence::rule::OuterDense;
-                $body
-            }
-            $crate::recurrence::weights::Kind::Traced => {
-                type $R = $crate::recurrence::rule::Traced;
-                $body
-            }
-            $crate::recurrence::weights::Kind::TracedDense => {
-                type $R = $crate::recurrence::rule::TracedDense;
-                $body
-            }
+            })+
         }
     };
 }
@@ -56,6 +56,7 @@ pub struct Weights<F> {
     /// Blocks per row.
     pub(super) columns: usize,
     limit: F,
+    oja: F,
     /// Consecutive neurons that follow one rule.
     pub(super) kinds: Vec<(Range<usize>, Kind)>,
     /// For each kind, 1 for its neurons and 0 for the others.
@@ -64,7 +65,7 @@ pub struct Weights<F> {
     pub(super) modulated: Vec<bool>,
     weight: Vec<Lanes<F>>,
     alpha: Vec<Lanes<F>>,
-    /// A matrix if eta is one per connection, else empty.
+    /// A matrix if some neurons have an eta per connection inside ([`Spec::has_eta_matrix`]), else empty.
     eta: Vec<Lanes<F>>,
     /// Eta of each neuron; 0 where it has none or one per connection.
     pub(super) row_eta: Vec<Lanes<F>>,
@@ -83,14 +84,13 @@ impl<F: Real> Weights<F> {
         spec.check()?;
         parameters.check(spec)?;
         let h = spec.hidden;
-        let Clip::Hard(limit) = spec.clip;
-        let dense = spec.eta == Granularity::PerConnection;
         let modulated = modulated(spec);
-        let row_eta = if dense { vec![F::ZERO; h] } else { per_neuron(&parameters.eta, h) };
-        let hebbian = if spec.rule == Rule::Hebbian {
-            row_eta.clone()
-        } else {
-            per_neuron(&parameters.hebbian_eta, h)
+        let row_eta = per_neuron(&parameters.eta, h);
+        // Rates that are one per connection inside stand in the matrix alone.
+        let hebbian = match spec.rule {
+            _ if spec.has_eta_matrix(false) => vec![F::ZERO; h],
+            Rule::Hebbian => row_eta.clone(),
+            _ => per_neuron(&parameters.hebbian_eta, h),
         };
         let bias = per_neuron(&parameters.fan_out_bias, h);
         let base_rate: Vec<F> = (0..h).map(|j| if modulated[j] { bias[j] } else { hebbian[j] }).collect();
@@ -100,18 +100,20 @@ impl<F: Real> Weights<F> {
                 (k, j) => parameters.fan_out_weight.get(j * spec.modulators + k).copied().unwrap_or(F::ONE),
             })
             .collect();
+        let eta = paneled(&eta_matrix(spec, parameters, &modulated), h);
         let kinds = kinds(spec);
         let members = |rows: &Range<usize>| (0..h).map(|j| if rows.contains(&j) { F::ONE } else { F::ZERO }).collect::<Vec<F>>();
         Ok(Self {
             path,
             columns: blocks(h),
-            limit: F::real(limit.into()),
+            limit: F::real(spec.clip.limit().into()),
             members: kinds.iter().map(|(rows, _)| padded(&members(rows), h)).collect(),
             kinds,
             modulated,
             weight: paneled(&parameters.weight, h),
             alpha: paneled(&per_connection(&parameters.alpha, h), h),
-            eta: if dense { paneled(&parameters.eta, h) } else { Vec::new() },
+            eta,
+            oja: if spec.clip == Clip::Oja { F::ONE } else { F::ZERO },
             row_eta: padded(&row_eta, h),
             base_rate: padded(&base_rate, h),
             fan_out: padded(&fan_out, h),
@@ -139,6 +141,7 @@ impl<F: Real> Weights<F> {
             alpha: &self.alpha,
             eta: &self.eta,
             limit: self.limit,
+            oja: self.oja,
         }
     }
 
@@ -159,26 +162,49 @@ fn modulated(spec: &Spec) -> Vec<bool> {
     spec.mask.as_ref().map_or(vec![all; spec.hidden], |mask| mask.modulated.clone())
 }
 
-/// Consecutive neurons of one rule.
+/// What a modulated neuron, or one that is not, follows.
+fn kind(spec: &Spec, modulated: bool) -> Kind {
+    let traced = spec.rule == Rule::Retroactive && modulated;
+    match (spec.clip, traced, spec.has_eta_matrix(modulated)) {
+        _ if !spec.rule.is_plastic() => Kind::Still,
+        (Clip::Soft, false, _) => Kind::OuterSoft,
+        (Clip::Soft, true, _) => Kind::TracedSoft,
+        (Clip::Decay | Clip::Oja, ..) => Kind::Forgetful,
+        (Clip::Hard(_), false, false) => Kind::Outer,
+        (Clip::Hard(_), false, true) => Kind::OuterDense,
+        (Clip::Hard(_), true, false) => Kind::Traced,
+        (Clip::Hard(_), true, true) => Kind::TracedDense,
+    }
+}
+
+/// The rule's own eta in the rows of the neurons that have it, the Hebbian rate in the others', where they are one per
+/// connection inside; 0 elsewhere.
+fn eta_matrix<F: Real>(spec: &Spec, parameters: &Parameters<F>, modulated: &[bool]) -> Vec<F> {
+    if ![true, false].into_iter().any(|modulated| spec.has_eta_matrix(modulated)) {
+        return Vec::new();
+    }
+    let h = spec.hidden;
+    let [own, hebbian] = [&parameters.eta, &parameters.hebbian_eta].map(|eta| per_connection(eta, h));
+    let of = |at: usize| {
+        if modulated[at / h] || spec.mask.is_none() {
+            own.get(at)
+        } else {
+            hebbian.get(at)
+        }
+    };
+    let eta = (0..h * h).map(|at| of(at).filter(|_| spec.has_eta_matrix(modulated[at / h])));
+    eta.map(|eta| eta.copied().unwrap_or(F::ZERO)).collect()
+}
+
+/// Consecutive neurons of one kind.
 fn kinds(spec: &Spec) -> Vec<(Range<usize>, Kind)> {
-    let dense = spec.eta == Granularity::PerConnection;
-    let kind = match spec.rule {
-        Rule::NonPlastic => Kind::Still,
-        Rule::Hebbian if dense => Kind::OuterDense,
-        Rule::Hebbian | Rule::Modulated => Kind::Outer,
-        Rule::Retroactive if dense => Kind::TracedDense,
-        Rule::Retroactive => Kind::Traced,
-    };
-    let followers = match spec.rule {
-        Rule::Retroactive => modulated(spec),
-        _ => vec![true; spec.hidden],
-    };
+    let each: Vec<Kind> = modulated(spec).into_iter().map(|modulated| kind(spec, modulated)).collect();
     let mut start = 0;
-    let runs = followers.chunk_by(|a, b| a == b);
+    let runs = each.chunk_by(|a, b| a == b);
     runs.map(|run| {
         let range = start..start + run.len();
         start = range.end;
-        (range, if run[0] { kind } else { Kind::Outer })
+        (range, run[0])
     })
     .collect()
 }
@@ -230,12 +256,12 @@ pub(super) fn position(neurons: usize, post: usize, pre: usize) -> usize {
     (panel.start * neurons + post * panel.width + block - panel.start) * LANES + pre % LANES
 }
 
-/// One number for each neuron, from one for all, one for each, or none (0).
+/// One number for each neuron, from one for all or one for each; 0 where there is none or one for each connection.
 fn per_neuron<F: Real>(values: &[F], neurons: usize) -> Vec<F> {
     match values {
-        [] => vec![F::ZERO; neurons],
         [one] => vec![*one; neurons],
-        each => each.to_vec(),
+        each if each.len() == neurons => each.to_vec(),
+        _ => vec![F::ZERO; neurons],
     }
 }
 

@@ -43,7 +43,11 @@ impl Shape {
             ));
         }
         let int = |count: usize| i32::try_from(count).map_err(|_| SpecError::Unsupported("the CUDA kernels count in 32 bits"));
-        let Clip::Hard(limit) = spec.clip;
+        let Clip::Hard(limit) = spec.clip else {
+            return Err(SpecError::Unsupported(
+                "the CUDA kernels know the hard clip only: set the clip to hard:C or train on the CPU",
+            ));
+        };
         Ok(Self {
             neurons: int(spec.hidden)?,
             steps: int(steps)?,
