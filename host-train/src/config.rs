@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::cli::ExitKind;
+use crate::cuda::Device;
 use crate::files::{self, FileError};
 use crate::model::{RULES, SQUASHES};
 use crate::recurrence::Kernel;
@@ -157,7 +158,7 @@ pub struct CurriculumOptions {
     pub restarts: u32,
 }
 
-/// Seed, kernel and checkpoints.
+/// Seed, kernel, device and checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunOptions {
@@ -165,6 +166,9 @@ pub struct RunOptions {
     pub seed: u64,
     /// The instructions that training uses.
     pub kernel: Kernel,
+    /// Where training computes. Not written for the processor, so that such runs are the same files as ever.
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    pub device: Device,
     /// Iterations between two checkpoints.
     pub checkpoint_every: u32,
 }
