@@ -749,12 +749,10 @@ impl<'m, N: Source> Living<'m, N> {
     pub fn map_hebb(&mut self, mut change: impl FnMut(N::Scalar) -> N::Scalar) {
         self.state.flush(self.source);
         let header = &self.source.network().header;
-        let mut rows = Rows::new(self.state.hebb, header.numeric.stride(header.hidden));
-        for _ in 0..header.hidden {
-            rows.next_row()
-                .iter_mut()
-                .take(header.hidden)
-                .for_each(|trace| *trace = change(*trace));
+        let columns = header.numeric.stride(header.hidden);
+        for row in self.state.hebb.chunks_exact_mut(columns.max(1)) {
+            let traces = row.iter_mut().take(header.hidden);
+            traces.for_each(|trace| *trace = change(*trace));
         }
     }
 
