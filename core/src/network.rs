@@ -749,12 +749,9 @@ impl<'m, N: Source> Living<'m, N> {
     pub fn map_hebb(&mut self, mut change: impl FnMut(N::Scalar) -> N::Scalar) {
         self.state.flush(self.source);
         let header = &self.source.network().header;
-        let mut rows = Rows::new(self.state.hebb, header.numeric.stride(header.hidden));
-        for _ in 0..header.hidden {
-            rows.next_row()
-                .iter_mut()
-                .take(header.hidden)
-                .for_each(|trace| *trace = change(*trace));
+        // A stride is never 0, but that the compiler cannot know.
+        for row in self.state.hebb.chunks_mut(header.numeric.stride(header.hidden).max(1)) {
+            row.iter_mut().take(header.hidden).for_each(|trace| *trace = change(*trace));
         }
     }
 
