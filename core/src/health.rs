@@ -23,6 +23,8 @@ use crate::scalar::Scalar;
 pub const SILENT: f64 = 0.01;
 /// A trace is saturated from this share of the clip limit on.
 pub const SATURATED: f64 = 0.99;
+/// Parts of the traces' range in [`Health::histogram`].
+pub const BINS: usize = 16;
 /// Weight of the newest reward in the reward average.
 const NEWEST: f32 = 1.0 / 64.0;
 
@@ -34,6 +36,10 @@ pub struct Health {
     pub steps: u32,
     /// Share of Hebbian traces at the clip limit, now; 0 without plasticity.
     pub saturation: f32,
+    /// Mean of |H| over the Hebbian traces, now.
+    pub trace_mean: f32,
+    /// How many Hebbian traces lie in each of equal parts of the range from the negative to the positive clip limit, now.
+    pub histogram: [u32; BINS],
     /// Neurons that were silent in every step observed.
     pub dead_units: u32,
     /// Mean of |m| over steps and modulators.
@@ -95,23 +101,26 @@ impl<const UNITS: usize> Monitor<UNITS> {
     /// Everything, which takes a look at every trace.
     pub fn report<N: Source>(&self, agent: &mut Living<'_, N>) -> Health {
         let header = *agent.network().header();
-        let limit = f64::from(header.clip) * SATURATED;
         let traces = if header.rule.is_plastic() {
             header.hidden * header.hidden
         } else {
             0
         };
-        let (mut seen, mut saturated) = (0, 0u32);
+        let mut census = Census::default();
+        let mut seen = 0;
         // Hebbian traces come first; eligibilities have no limit to be at.
         agent.for_each_trace(|trace| {
-            let full = seen < traces && magnitude(trace.trace_to_real(&header).into()) >= limit;
-            saturated += u32::from(full);
+            if seen < traces {
+                census.take(trace.trace_to_real(&header).into(), header.clip.into());
+            }
             seen += 1;
         });
         let silent = self.lively.iter().take(header.hidden).filter(|lively| !**lively);
         Health {
             steps: self.steps,
-            saturation: share(f64::from(saturated), traces as u32),
+            saturation: share(f64::from(census.saturated), traces as u32),
+            trace_mean: share(census.sum, traces as u32),
+            histogram: census.bins,
             dead_units: if self.steps == 0 { 0 } else { silent.count() as u32 },
             modulator_mean: share(self.modulator_sum, self.modulator_count),
             modulator_max: self.modulator_max,
@@ -124,6 +133,27 @@ impl<const UNITS: usize> Monitor<UNITS> {
 impl<const UNITS: usize> Default for Monitor<UNITS> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The Hebbian traces, one by one.
+#[derive(Default)]
+struct Census {
+    saturated: u32,
+    sum: f64,
+    bins: [u32; BINS],
+}
+
+impl Census {
+    fn take(&mut self, trace: f64, limit: f64) {
+        let size = magnitude(trace);
+        self.saturated += u32::from(size >= limit * SATURATED);
+        self.sum += size;
+        // The conversion saturates: what lies at the limit or beyond counts in the last bin of its side.
+        let bin = ((trace / limit + 1.0) * (BINS / 2) as f64) as usize;
+        if let Some(count) = self.bins.get_mut(bin.min(BINS - 1)) {
+            *count += 1;
+        }
     }
 }
 

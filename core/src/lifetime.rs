@@ -1,6 +1,7 @@
 //! One lifetime of an agent in a task, step by step: the same code on the host, in the emulator and on a board.
 
 use crate::digest::Digest;
+use crate::health::{Health, Monitor};
 use crate::network::{Living, Source};
 use crate::policy::Policy;
 use crate::rng::{Rng, Stream};
@@ -66,6 +67,11 @@ impl<'a, 'm, T: Task, N: Source> Lifetime<'a, 'm, T, N> {
     /// The task, for a look at it between steps.
     pub fn task(&self) -> &T {
         self.task
+    }
+
+    /// What a monitor of this life has to report; it looks at every trace.
+    pub fn health<const UNITS: usize>(&mut self, monitor: &Monitor<UNITS>) -> Health {
+        monitor.report(self.agent)
     }
 
     /// A digest of every action, reward, activity and modulator so far, and of all traces now.

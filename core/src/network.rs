@@ -749,9 +749,10 @@ impl<'m, N: Source> Living<'m, N> {
     pub fn map_hebb(&mut self, mut change: impl FnMut(N::Scalar) -> N::Scalar) {
         self.state.flush(self.source);
         let header = &self.source.network().header;
-        // A stride is never 0, but that the compiler cannot know.
-        for row in self.state.hebb.chunks_mut(header.numeric.stride(header.hidden).max(1)) {
-            row.iter_mut().take(header.hidden).for_each(|trace| *trace = change(*trace));
+        let columns = header.numeric.stride(header.hidden);
+        for row in self.state.hebb.chunks_exact_mut(columns.max(1)) {
+            let traces = row.iter_mut().take(header.hidden);
+            traces.for_each(|trace| *trace = change(*trace));
         }
     }
 

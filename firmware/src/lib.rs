@@ -11,6 +11,8 @@ pub mod paint;
 #[cfg(target_os = "none")]
 pub mod report;
 pub mod taught;
+#[cfg(all(target_os = "none", feature = "telemetry"))]
+mod telemetry;
 
 #[cfg(target_os = "none")]
 pub use end::exit;

@@ -1,9 +1,13 @@
 //! What `cue` and `maze` report: every trial, every step of the first lifetime, and a last line that sums up, one JSON object a
-//! line. The host reads it, and makes the same report from its own run.
+//! line. The host reads it, and makes the same report from its own run. With the feature `telemetry`, `firmware::telemetry` reports the
+//! lifetimes.
 
 use backpropamine::digest::Digest;
-use backpropamine::lifetime::{EVALUATION_SEED, Event, Lifetime};
+#[cfg(not(feature = "telemetry"))]
+use backpropamine::lifetime::Lifetime;
+use backpropamine::lifetime::{EVALUATION_SEED, Event};
 use backpropamine::network::{Living, Source};
+#[cfg(not(feature = "telemetry"))]
 use backpropamine::policy::Policy;
 use backpropamine::scalar::Scalar;
 use backpropamine::task::maze::Maze;
@@ -28,43 +32,66 @@ where
     };
     for number in 0..lifetimes {
         let seed = EVALUATION_SEED + u64::from(number);
-        live(number, Lifetime::new(task, agent, Policy::Sample, seed), &mut total, &show);
+        #[cfg(not(feature = "telemetry"))]
+        let lived = live(number, Lifetime::new(task, agent, Policy::Sample, seed), &show);
+        #[cfg(feature = "telemetry")]
+        let lived = {
+            // The monitor draws the task itself, from the actions.
+            let _ = &show;
+            crate::telemetry::live(number, seed, task, agent)
+        };
+        total.add(&lived);
     }
     total.report(lifetimes, task.steps());
     crate::exit(0)
 }
 
+/// What one lifetime came to.
+#[derive(Default)]
+pub(crate) struct Lived {
+    trials: u32,
+    correct: u32,
+    /// [`Lifetime::digest`] at its end.
+    pub(crate) digest: u64,
+}
+
+impl Lived {
+    /// Reports and counts a trial that ended.
+    pub(crate) fn trial(&mut self, lifetime: u32, event: &Event, correct: bool, m: f32) {
+        report_trial(lifetime, self.trials, event, correct, m);
+        self.trials += 1;
+        self.correct += u32::from(correct);
+    }
+}
+
 /// One lifetime, from birth to its last step.
-fn live<T: Task, N: Source>(number: u32, mut lifetime: Lifetime<T, N>, total: &mut Total, show: &impl Fn(&T))
+#[cfg(not(feature = "telemetry"))]
+fn live<T: Task, N: Source>(number: u32, mut lifetime: Lifetime<T, N>, show: &impl Fn(&T)) -> Lived
 where
     N::Scalar: Scalar<Real = f32>,
 {
     if number == 0 {
         show(lifetime.task());
     }
-    let mut trial = 0;
+    let mut lived = Lived::default();
     while let Some(event) = lifetime.next() {
         let m = first_modulator(lifetime.agent());
         if number == 0 {
             report_step(number, &event, m);
         }
         if let Some(correct) = event.outcome.trial {
-            report_trial(number, trial, &event, correct, m);
-            trial += 1;
-            total.correct += u32::from(correct);
+            lived.trial(number, &event, correct, m);
             if number == 0 {
                 show(lifetime.task());
             }
         }
     }
-    total.trials += trial;
-    let digest = lifetime.digest();
-    total.digest.word(digest as u32);
-    total.digest.word((digest >> 32) as u32);
+    lived.digest = lifetime.digest();
+    lived
 }
 
 /// The first modulator m(t); 0 for a network without one.
-fn first_modulator<N: Source>(agent: &Living<N>) -> f32
+pub(crate) fn first_modulator<N: Source>(agent: &Living<N>) -> f32
 where
     N::Scalar: Scalar<Real = f32>,
 {
@@ -92,6 +119,7 @@ impl core::fmt::Write for Rows {
     }
 }
 
+#[cfg(not(feature = "telemetry"))]
 fn report_step(lifetime: u32, event: &Event, m: f32) {
     defmt::println!(
         "{{\"step\":{{\"lifetime\":{=u32},\"step\":{=u32},\"action\":{=u32},\"reward\":{=f32},\"m\":{=f32}}}}}",
@@ -124,6 +152,13 @@ struct Total {
 }
 
 impl Total {
+    fn add(&mut self, lived: &Lived) {
+        self.trials += lived.trials;
+        self.correct += lived.correct;
+        self.digest.word(lived.digest as u32);
+        self.digest.word((lived.digest >> 32) as u32);
+    }
+
     fn report(&self, lifetimes: u32, steps: u32) {
         defmt::println!(
             "{{\"summary\":{{\"lifetimes\":{=u32},\"steps\":{=u32},\"trials\":{=u32},\"correct\":{=u32},\"digest\":\"{=u64:016x}\"}}}}",

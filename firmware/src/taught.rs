@@ -3,11 +3,15 @@
 //! The cues are shown to the network only. When it answers, one LED shows its answer (lit: "the target was there") and another
 //! the truth. The person has two seconds: a press pays -1, no press +1.
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", not(feature = "telemetry")))]
 use backpropamine::lifetime::Lifetime;
 #[cfg(target_os = "none")]
+use backpropamine::network::{Living, Source};
+#[cfg(all(target_os = "none", not(feature = "telemetry")))]
 use backpropamine::policy::Policy;
 use backpropamine::rng;
+#[cfg(target_os = "none")]
+use backpropamine::scalar::Scalar;
 use backpropamine::task::cue::Cue;
 use backpropamine::task::{Outcome, Task};
 use embedded_hal::delay::DelayNs;
@@ -107,22 +111,32 @@ where
     }
 }
 
-/// Lives one lifetime after the other, each from the next of `seeds`, and logs every answer.
+/// Lives one lifetime after the other, each from the next of `seeds`, and logs every answer; with the feature `telemetry`, every
+/// step.
 #[cfg(target_os = "none")]
-pub fn teach<N: backpropamine::network::Source>(
-    task: &mut impl Task,
-    agent: &mut backpropamine::network::Living<N>,
-    mut seeds: impl FnMut() -> u64,
-) -> !
+pub fn teach<N: Source>(task: &mut impl Task, agent: &mut Living<N>, mut seeds: impl FnMut() -> u64) -> !
 where
-    N::Scalar: backpropamine::scalar::Scalar<Real = f32>,
+    N::Scalar: Scalar<Real = f32>,
 {
+    let mut number = 0u32;
     loop {
-        defmt::println!("a new life: nothing learned yet");
-        for event in Lifetime::new(task, agent, Policy::Sample, seeds()) {
-            if let Some(right) = event.outcome.trial {
-                defmt::println!("step {=u32}: right {=bool}, paid {=f32}", event.step, right, event.outcome.reward);
-            }
+        live(number, seeds(), task, agent);
+        number = number.wrapping_add(1);
+    }
+}
+
+#[cfg(all(target_os = "none", feature = "telemetry"))]
+use crate::telemetry::live;
+
+#[cfg(all(target_os = "none", not(feature = "telemetry")))]
+fn live<N: Source>(_: u32, seed: u64, task: &mut impl Task, agent: &mut Living<N>)
+where
+    N::Scalar: Scalar<Real = f32>,
+{
+    defmt::println!("a new life: nothing learned yet");
+    for event in Lifetime::new(task, agent, Policy::Sample, seed) {
+        if let Some(right) = event.outcome.trial {
+            defmt::println!("step {=u32}: right {=bool}, paid {=f32}", event.step, right, event.outcome.reward);
         }
     }
 }

@@ -119,14 +119,24 @@ impl Batch {
         hidden
     }
 
-    /// The loss and its derivatives by `logits` and `values`, as [`objective`] has them.
     fn loss(&self, logits: &[f32], values: &[f32], options: &TrainingOptions) -> (Loss, Vec<f32>, Vec<f32>) {
-        let (returns, mut advantages) = targets(&self.rewards, values, options);
-        if options.normalise_advantages {
-            normalise(&mut advantages);
-        }
-        objective(logits, values, &self.actions, &returns, &advantages, options)
+        loss(&self.rewards, &self.actions, logits, values, options)
     }
+}
+
+/// The loss of rewards (one `[T]` per episode) and actions `[T·B]`, and its derivatives by logits `[T·B, A]` and values `[T·B]`.
+pub(crate) fn loss(
+    rewards: &[Vec<f32>],
+    actions: &[u32],
+    logits: &[f32],
+    values: &[f32],
+    options: &TrainingOptions,
+) -> (Loss, Vec<f32>, Vec<f32>) {
+    let (returns, mut advantages) = targets(rewards, values, options);
+    if options.normalise_advantages {
+        normalise(&mut advantages);
+    }
+    objective(logits, values, actions, &returns, &advantages, options)
 }
 
 /// The loss and its derivatives by logits `[T·B, A]` and values `[T·B]`. With `S = Σ_a pi_a²` and `n = T·B`:

@@ -4,7 +4,7 @@
 //! of [`Command`] and one line in its `run`.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -69,7 +69,9 @@ pub enum Command {
     Flash(device::flash::FlashCommand),
     /// Make a model file of weights from elsewhere, such as PyTorch's.
     Import(import::ImportCommand),
-    /// Draw learning curves.
+    /// Watch a network live on an emulated or real board, step by step.
+    Monitor(device::monitor::MonitorCommand),
+    /// Draw learning curves, or the modulator's course in a recording of `monitor`.
     Plot(plot::PlotCommand),
     /// Run a network on given inputs, with the core's own arithmetic.
     Replay(replay::ReplayCommand),
@@ -99,6 +101,7 @@ impl Command {
             Self::Export(command) => command.run(console),
             Self::Flash(command) => command.run(console),
             Self::Import(command) => command.run(console),
+            Self::Monitor(command) => command.run(console),
             Self::Plot(command) => command.run(console),
             Self::Replay(command) => command.run(console),
             Self::Setup(command) => command.run(console),
@@ -195,6 +198,11 @@ impl Console {
         if !self.quiet {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
+    }
+
+    /// Whether a live view is wanted and stdout is a terminal that can show one.
+    pub fn is_live(&self) -> bool {
+        self.is_verbose() && std::io::stdout().is_terminal()
     }
 
     /// Whether text and progress bars are wanted at all.

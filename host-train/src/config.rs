@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::cli::ExitKind;
+use crate::cuda::Device;
 use crate::files::{self, FileError};
 use crate::model::{CLIP_WORDS, RULES, SQUASHES, clip_from_word, clip_word, rule_word};
 use crate::recurrence::{Clip, Kernel};
@@ -194,7 +195,7 @@ pub struct CurriculumOptions {
     pub restarts: u32,
 }
 
-/// Seed, kernel and checkpoints.
+/// Seed, kernel, device and checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunOptions {
@@ -202,6 +203,9 @@ pub struct RunOptions {
     pub seed: u64,
     /// The instructions that training uses.
     pub kernel: Kernel,
+    /// Where training computes. Not written for the processor, so that such runs are the same files as ever.
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    pub device: Device,
     /// Iterations between two checkpoints.
     pub checkpoint_every: u32,
 }

@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{self, Console, ExitKind, NumericArg, Report};
+use crate::config::Config;
 use crate::files::FileError;
 use crate::runnable::{Choice, Runnable, parse_range};
 use crate::task::{TaskConfig, mean_hits, trained_config};
@@ -223,13 +224,21 @@ fn maze_task(task: maze::Config) -> Result<Maze, ExitKind> {
 /// [`FileError`] when the model names a task that is not of the core or its configuration cannot be read; [`ExitKind::Usage`]
 /// for a wrong setting.
 pub fn task_of(network: &Runnable, path: &Path, settings: &[String]) -> Result<TaskConfig> {
+    Ok(config_of(network, path, settings)?.task()?)
+}
+
+/// The configuration that [`task_of`] is taken from.
+///
+/// # Errors
+/// As [`task_of`].
+pub fn config_of(network: &Runnable, path: &Path, settings: &[String]) -> Result<Config> {
     let mut metadata = network.metadata.clone();
     let name = metadata.entry("task".into()).or_insert_with(|| "cue".into()).clone();
     let config = trained_config(&metadata, path)?.ok_or_else(|| {
         let hint = "evaluate a task of your own with `eval::evaluate`, as examples/own_task.rs does";
         FileError::new(path, "metadata task", "cue or maze", name, hint)
     })?;
-    Ok(config.with_settings(settings)?.task()?)
+    config.with_settings(settings)
 }
 
 fn check_fit(network: &Runnable, task: &impl Task, path: &Path) -> Result<(), FileError> {

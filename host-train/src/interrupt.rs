@@ -40,6 +40,11 @@ fn report_large_files() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks for an orderly end, as Ctrl-C does: for a terminal whose keys we read ourselves.
+pub fn request() {
+    REQUESTED.store(true, Ordering::Relaxed);
+}
+
 /// Whether an interrupt was asked for.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)

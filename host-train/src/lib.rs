@@ -9,6 +9,7 @@ pub mod archive;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod cuda;
 pub mod curriculum;
 pub mod device;
 pub mod eval;

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::model::Model;
 use crate::recurrence::{Affine, Clip, Forward, Mask, Parameters, Path, Spec, Trajectory, Weights};
+use crate::task::TaskConfig;
 
 /// Tasks of growing difficulty, all with the same inputs and actions; the last is the one that is meant.
 ///
@@ -28,6 +29,11 @@ pub trait Course: Sync {
 
     /// A new environment of this stage (`0..stages`).
     fn task(&self, stage: usize) -> Self::Task;
+
+    /// The options of a stage's task, if it is one of the core's: only those have a twin on the GPU.
+    fn options(&self, _stage: usize) -> Option<TaskConfig> {
+        None
+    }
 
     /// What [`score`](Self::score) is, in words.
     fn score_name(&self) -> &str {
@@ -77,9 +83,9 @@ pub struct Trial {
 
 /// What one lifetime leaves for the backward pass.
 pub struct Episode {
-    /// `x(t)`, `[T, I]`.
+    /// `x(t)`, `[T, I]`; empty where a GPU keeps them.
     pub inputs: Vec<f32>,
-    /// `h(t)` and `m(t)`.
+    /// `h(t)` and `m(t)`; empty where a GPU keeps them.
     pub trajectory: Trajectory<f32>,
     /// The sampled action of each step.
     pub actions: Vec<u32>,

@@ -190,6 +190,10 @@ impl Course for CueCourse {
     fn task(&self, stage: usize) -> Cue {
         self.stages[stage].clone()
     }
+
+    fn options(&self, stage: usize) -> Option<TaskConfig> {
+        Some(TaskConfig::Cue(*self.stages[stage].config()))
+    }
 }
 
 /// The maze, with smaller ones before the full size. Its score is the hits, as a share of the searcher's.
@@ -229,6 +233,10 @@ impl Course for MazeCourse {
 
     fn task(&self, stage: usize) -> Maze {
         self.stages[stage].clone()
+    }
+
+    fn options(&self, stage: usize) -> Option<TaskConfig> {
+        Some(TaskConfig::Maze(*self.stages[stage].config()))
     }
 
     fn score_name(&self) -> &str {

@@ -27,6 +27,7 @@ use crate::a2c::{self, Loss};
 use crate::archive::{Archive, Tensor};
 use crate::cli::ExitKind;
 use crate::config::{Config, TrainingOptions};
+use crate::cuda::{self, Machine, World};
 use crate::curriculum::{Curriculum, Next};
 use crate::files::FileError;
 use crate::model::{FORMAT, Model, SQUASHES, clip_word, rule_word};
@@ -104,6 +105,8 @@ pub struct Trainer<C> {
     config: Config,
     course: C,
     path: Path,
+    /// What runs the kernels of [`cuda`]; without it, the processor trains.
+    machine: Option<Box<dyn Machine>>,
     model: Model,
     adam: Adam,
     curriculum: Curriculum,
@@ -115,16 +118,30 @@ impl<C: Course> Trainer<C> {
     /// A run at its beginning. The kernel `auto` is resolved, see [`config`](Self::config).
     ///
     /// # Errors
-    /// [`ExitKind::Usage`] when the configuration names a kernel that this machine does not have or a task of no use.
-    pub fn new(mut config: Config, course: C) -> Result<Self> {
+    /// [`ExitKind::Usage`] when the configuration names a kernel that this machine does not have or a task of no use;
+    /// [`ExitKind::MissingTool`] when it names a GPU that cannot be used.
+    pub fn new(config: Config, course: C) -> Result<Self> {
+        let machine = config.run.device.machine()?;
+        Self::with_machine(config, course, machine)
+    }
+
+    /// As [`new`](Self::new), with this machine instead of the configuration's device.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_machine(mut config: Config, course: C, machine: Option<Box<dyn Machine>>) -> Result<Self> {
         let path = resolve_kernel(&mut config)?;
         let model = initial_model(&config, &course, 0)?;
         check_course(&course)?;
         Player::new(&model, path).map_err(|error| ExitKind::Usage(format!("[network]: {error}")))?;
+        if machine.is_some() {
+            check_twin(&course, &model)?;
+        }
         Ok(Self {
             config,
             course,
             path,
+            machine,
             model,
             adam: Adam::default(),
             curriculum: Curriculum::default(),
@@ -166,25 +183,29 @@ impl<C: Course> Trainer<C> {
         let training = &self.config.training;
         let stages = self.course.stages();
         let rate = self.curriculum.learning_rate(stages, training, &self.config.curriculum);
-        let player = Player::new(&self.model, self.path)?;
         let count = self.curriculum.batch(stages, training, &self.config.curriculum) as u32;
         let first = self.iteration.wrapping_mul(training.batch.max(self.config.curriculum.batch) as u32);
-        let rng = Rng::new(self.config.run.seed);
-        let options = TrainingOptions {
-            entropy_weight: self.curriculum.entropy_weight(training),
-            ..training.clone()
+        let turn = Turn {
+            config: &self.config,
+            course: &self.course,
+            model: &self.model,
+            stage: self.curriculum.stage,
+            first,
+            count,
+            training: TrainingOptions {
+                entropy_weight: self.curriculum.entropy_weight(training),
+                ..training.clone()
+            },
         };
-        let stage = self.curriculum.stage;
-        let (course, model, path) = (&self.course, &self.model, self.path);
-        // Within the pool as a whole: from outside, every parallel loop is handed over and waited for, which costs a small
-        // network more than its arithmetic.
-        let (score, reward, (loss, gradients)) = rayon::scope(|_| {
-            let episodes = player.play_batch(course, stage, rng, first, count);
-            let scores = episodes.iter().map(|episode| course.score(stage, episode));
-            let score = scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of));
-            let reward = mean_reward(&episodes);
-            (score, reward, a2c::gradients(model, player.weights(), episodes, &options, path))
-        });
+        let Lesson {
+            score,
+            reward,
+            loss,
+            gradients,
+        } = match &mut self.machine {
+            None => turn.on_processor(self.path)?,
+            Some(machine) => turn.on_machine(machine.as_mut())?,
+        };
         let norm = optim::norm(&gradients);
         ensure!(
             norm.is_finite(),
@@ -370,6 +391,78 @@ impl State<'_> {
             None => Ok(values),
         }
     }
+}
+
+/// A batch of lifetimes to learn from.
+struct Turn<'a, C> {
+    config: &'a Config,
+    course: &'a C,
+    model: &'a Model,
+    stage: usize,
+    /// The number of the first lifetime.
+    first: u32,
+    count: u32,
+    /// With the weights that the loss has now.
+    training: TrainingOptions,
+}
+
+/// What they teach.
+struct Lesson {
+    /// Reached and reachable.
+    score: (u32, u32),
+    /// Mean reward of an episode.
+    reward: f64,
+    loss: Loss,
+    gradients: Gradients,
+}
+
+impl<C: Course> Turn<'_, C> {
+    fn on_processor(&self, path: Path) -> Result<Lesson> {
+        let player = Player::new(self.model, path)?;
+        let rng = Rng::new(self.config.run.seed);
+        // Within the pool as a whole: from outside, every parallel loop is handed over and waited for, which costs a small
+        // network more than its arithmetic.
+        Ok(rayon::scope(|_| {
+            let episodes = player.play_batch(self.course, self.stage, rng, self.first, self.count);
+            let (score, reward) = (self.score(&episodes), mean_reward(&episodes));
+            let (loss, gradients) = a2c::gradients(self.model, player.weights(), episodes, &self.training, path);
+            Lesson {
+                score,
+                reward,
+                loss,
+                gradients,
+            }
+        }))
+    }
+
+    /// The same lifetimes by the CUDA kernels.
+    fn on_machine(&self, machine: &mut dyn Machine) -> Result<Lesson> {
+        let task = self.course.options(self.stage).context(NO_TWIN)?;
+        let world = World::new(task, self.config.run.seed, self.first);
+        let lives = cuda::play(machine, self.model, world, self.count)?;
+        let episodes = lives.episodes(self.count as usize);
+        let (score, reward) = (self.score(&episodes), mean_reward(&episodes));
+        let (loss, gradients) = cuda::gradients(machine, self.model, &lives, episodes, &self.training)?;
+        Ok(Lesson {
+            score,
+            reward,
+            loss,
+            gradients,
+        })
+    }
+
+    fn score(&self, episodes: &[Episode]) -> (u32, u32) {
+        let scores = episodes.iter().map(|episode| self.course.score(self.stage, episode));
+        scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of))
+    }
+}
+
+const NO_TWIN: &str = "this task has no twin on a GPU, only cue and maze have: use --device cpu";
+
+/// Whether a GPU knows the task and the network.
+fn check_twin(course: &impl Course, model: &Model) -> Result<()> {
+    ensure!(course.options(0).is_some(), ExitKind::Usage(NO_TWIN.into()));
+    cuda::Shape::new(model, 1, 1).map(|_| ())
 }
 
 fn resolve_kernel(config: &mut Config) -> Result<Path> {

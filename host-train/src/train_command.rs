@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Console, ExitKind, Report, rule_parser};
 use crate::config::Config;
+use crate::cuda::Device;
 use crate::interrupt;
 use crate::model::rule_word;
 use crate::rollout::Course;
@@ -45,9 +46,9 @@ pub struct TrainCommand {
     /// Seeds, such as 1,2,5-9; several train side by side, each in OUT/seed-N
     #[arg(long, value_name = "SEEDS")]
     seed: Option<Seeds>,
-    /// Where to compute: cpu or cuda[:n]
-    #[arg(long, default_value = "cpu", value_parser = device)]
-    device: Device,
+    /// Where to compute: cpu or cuda[:n] [default: the preset's, cpu]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<Device>,
     /// The run folder
     #[arg(long, value_name = "DIR", default_value = "run")]
     out: PathBuf,
@@ -58,6 +59,9 @@ pub struct TrainCommand {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 }
+
+/// Most seeds that share a GPU at the same time.
+const STREAMS: usize = 32;
 
 /// A task that `train` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,20 +78,6 @@ impl TaskName {
             Self::Cue => "cue-small",
             Self::Maze => "maze-small",
         }
-    }
-}
-
-/// Where tensors live. This build has the processor only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Device {
-    Cpu,
-}
-
-fn device(word: &str) -> Result<Device, String> {
-    match word.split_once(':').map_or(word, |(kind, _)| kind) {
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Err("this version trains on the processor only; use --device cpu".into()),
-        _ => Err("expected cpu or cuda[:n]".into()),
     }
 }
 
@@ -125,7 +115,6 @@ impl TrainCommand {
     /// # Errors
     /// See [`run::train_in`]. A seed that fails does not stop the others; the first failure is returned when all have ended.
     pub fn run(&self, console: &Console) -> Result<Report> {
-        let Device::Cpu = self.device;
         if self.out.is_file() {
             return Err(ExitKind::Usage(format!("--out {}: a file is in the way", self.out.display())).into());
         }
@@ -137,11 +126,12 @@ impl TrainCommand {
         Report::done(json!({ "runs": runs }))
     }
 
-    /// Trains several seeds at once, as many as there are threads, which they share evenly. A run's bits do not depend on
-    /// its threads, and one on a thread of its own waits for no other.
+    /// Trains several seeds at once, as many as there are threads, which they share evenly; on a GPU up to [`STREAMS`], whose
+    /// batches fill it together. A run's bits do not depend on its threads, and one on a thread of its own waits for no other.
     fn side_by_side(&self, seeds: &[u64], console: &Console) -> Result<Vec<Value>> {
         let threads = rayon::current_num_threads();
-        let workers = threads.min(seeds.len());
+        let on_gpu = self.device.is_some_and(|device| !device.is_cpu());
+        let workers = seeds.len().min(if on_gpu { STREAMS } else { threads });
         let (next, ended) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         let work = &|share: usize| -> Result<()> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(share).build()?;
@@ -157,7 +147,7 @@ impl TrainCommand {
             Ok(())
         };
         std::thread::scope(|scope| {
-            let share = |worker: usize| threads / workers + usize::from(worker < threads % workers);
+            let share = |worker: usize| (threads / workers + usize::from(worker < threads % workers)).max(1);
             let handles: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(share(worker)))).collect();
             handles.into_iter().try_for_each(|handle| match handle.join() {
                 Ok(outcome) => outcome,
@@ -179,6 +169,8 @@ impl TrainCommand {
 
     fn train_one(&self, folder: &Path, seed: Option<u64>, console: &Console) -> Result<Value> {
         let config = self.config(folder, seed)?;
+        // Before anything is made in the folder.
+        config.run.device.machine()?;
         match self.task {
             TaskName::Cue => self.train_course(folder, CueCourse::new(&config)?, config, console),
             TaskName::Maze => self.train_course(folder, MazeCourse::new(&config)?, config, console),
@@ -221,6 +213,7 @@ impl TrainCommand {
     fn config(&self, folder: &Path, seed: Option<u64>) -> Result<Config> {
         let mut settings = self.settings.clone();
         settings.extend(self.rule.map(|rule| format!("network.rule={}", rule_word(rule))));
+        settings.extend(self.device.map(|device| format!("run.device={device}")));
         settings.extend(seed.map(|seed| format!("run.seed={seed}")));
         match run::folder_config(folder)? {
             Some(saved) if self.resume && self.preset.is_none() => saved.with_settings(&settings),
@@ -363,11 +356,5 @@ mod tests {
         for wrong in ["", "a", "3-1", "1,1", "2,1-3", "0-1000000000000"] {
             assert!(seeds(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn cuda_says_what_to_do() {
-        assert!(device("cuda:1").unwrap_err().contains("--device cpu"));
-        assert_eq!(device("cpu"), Ok(Device::Cpu));
     }
 }

@@ -285,7 +285,7 @@ fn wrong_settings_and_files_end_with_their_codes() {
     );
     assert_refused(&run(train(&out, &["--set", "training.bach=3"])), 2, &["training.batch"]);
     assert_refused(&run(train(&out, &["--seed", "1000000"])), 2, &["run.seed"]);
-    assert_refused(&run(train(&out, &["--device", "cuda:0"])), 2, &["processor only"]);
+    assert_refused(&run(train(&out, &["--device", "cuda:999"])), 4, &["--device cpu"]);
     assert_refused(&run(train(&out, &["--set", "task.bits=1"])), 2, &["bits"]);
     assert_refused(&run(train(&out, &["--set", "network.modulators=2"])), 2, &["fan_out"]);
     assert!(!out.exists(), "nothing is made for a run that cannot be");

@@ -1,6 +1,6 @@
 //! Does the health report tell what is the case?
 
-use backpropamine::health::{Health, Monitor};
+use backpropamine::health::{BINS, Health, Monitor};
 use backpropamine::network::{Agent, Network};
 use backpropamine::rule::Rule;
 use backpropamine::scalar::{Q7, Q15, Scalar};
@@ -38,6 +38,11 @@ fn tells<S: Scalar>(words: &[u32]) {
     assert_eq!(health.dead_units, 1);
     // Four of nine traces join two lively neurons.
     assert!((health.saturation - 4.0 / 9.0).abs() < 1e-6, "{health:?}");
+    // The two neurons oppose each other: two traces at either end, five never moved.
+    let mut histogram = [0; BINS];
+    (histogram[0], histogram[BINS / 2], histogram[BINS - 1]) = (2, 5, 2);
+    assert_eq!(health.histogram, histogram);
+    assert!((health.trace_mean - 4.0 / 9.0).abs() < 0.01, "{health:?}");
     assert_eq!((health.modulator_mean, health.modulator_max), (0.0, 0.0));
     let expected = 0.5 * (1.0 - (1.0f32 - 1.0 / 64.0).powi(40));
     assert!((health.reward_average - expected).abs() < 1e-5, "{health:?}");

@@ -1,14 +1,16 @@
 //! `bench`: what training and the device cost, measured.
 
+pub mod cuda;
 pub mod device;
 pub mod train;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::cli::{Console, Report};
+use crate::cuda::Device;
 use crate::device::board::Board;
 use crate::device::firmware::Firmware;
 use crate::device::setup::SetupArgs;
@@ -21,7 +23,10 @@ use crate::recurrence::Kernel;
                         and core), shapes (task, rule, hidden, steps, batch, seconds of CPU time, per_second, operations and bytes of an \
                         iteration, operations_share and bytes_share of the kernel's peaks, level of memory, l1 or l2, two_threads: wall \
                         time of one thread over that of two, oracle_seconds, oracle_lifetimes, ratio), peak_memory_mib.\n\
-                        JSON of `bench device`: board, cpu, measurements (numeric, hidden, kind, recurrence, step).\n\n\
+                        JSON of `bench device`: board, cpu, measurements (numeric, hidden, kind, recurrence, step).\n\
+                        JSON of `bench cuda`: machine, networks (rule, trained, hidden, modulator, gradient, other_actions, steps), curve \
+                        (iterations, first, quarter), speed (hidden, steps, lifetimes, seeds, iterations, seconds, env_steps_per_second), \
+                        agrees.\n\n\
                         Example: backpropamine bench device --size 100,200"
 )]
 pub struct BenchCommand {
@@ -53,7 +58,18 @@ enum What {
         #[arg(long, value_name = "N", default_value = "1024")]
         largest: usize,
     },
-    /// Instructions per synapse and step on an emulated Cortex-M
+    /// Check training on a GPU against the processor, and measure its steps per second
+    ///
+    /// Tasks must agree bit for bit; forward passes, gradients and a training curve in the maze within tolerances. Exit code 1
+    /// if they do not, 4 where there is no GPU, driver or compiler, or in a build without the feature cuda.
+    Cuda {
+        /// The GPU: cuda or cuda:n
+        #[arg(long, default_value = "cuda")]
+        device: Device,
+        #[command(flatten)]
+        options: cuda::Options,
+    },
+    /// Instructions per synapse on an emulated Cortex-M
     Device {
         /// An emulated board with a timer that counts instructions
         #[arg(long, default_value = Board::DEFAULT.name, value_parser = Board::parser(|board| board.memory == "mps2"))]
@@ -94,6 +110,13 @@ impl BenchCommand {
                 })?;
                 console.say(&report);
                 Report::done(report)
+            }
+            What::Cuda { device, options } => {
+                let open = || device.machine()?.context("--device cpu: expected a GPU, cuda or cuda:n");
+                let report = cuda::bench_cuda(options, open)?;
+                console.say(&report);
+                let agrees = report.agrees;
+                Report::with_success(report, agrees)
             }
             What::Device {
                 board,

@@ -17,6 +17,8 @@ pub struct Board {
     pub flash: u32,
     /// RAM in bytes, one region.
     pub ram: u32,
+    /// The processor's clock in Hz: the emulator's, or what our firmware sets.
+    pub clock: u32,
     /// How it runs.
     pub kind: Kind,
 }
@@ -32,6 +34,7 @@ pub enum Kind {
 
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
+const MHZ: u32 = 1_000_000;
 
 /// Every board, the default one first.
 pub const BOARDS: [Board; 9] = [
@@ -45,6 +48,7 @@ pub const BOARDS: [Board; 9] = [
         memory: "microbit",
         flash: 256 * KIB,
         ram: 16 * KIB,
+        clock: 16 * MHZ,
         kind: Kind::Emulated("microbit"),
     },
     Board {
@@ -54,6 +58,7 @@ pub const BOARDS: [Board; 9] = [
         memory: "mps2-an505",
         flash: 4 * MIB,
         ram: 4 * MIB,
+        clock: 20 * MHZ,
         kind: Kind::Emulated("mps2-an505"),
     },
     Board {
@@ -63,6 +68,7 @@ pub const BOARDS: [Board; 9] = [
         memory: "netduinoplus2",
         flash: MIB,
         ram: 128 * KIB,
+        clock: 168 * MHZ,
         kind: Kind::Emulated("netduinoplus2"),
     },
     Board {
@@ -72,6 +78,7 @@ pub const BOARDS: [Board; 9] = [
         memory: "nrf52840",
         flash: MIB,
         ram: 256 * KIB,
+        clock: 64 * MHZ,
         kind: Kind::Real("nRF52840_xxAA"),
     },
     Board {
@@ -81,6 +88,7 @@ pub const BOARDS: [Board; 9] = [
         memory: "stm32f4",
         flash: MIB,
         ram: 128 * KIB,
+        clock: 168 * MHZ,
         kind: Kind::Real("STM32F405RGTx"),
     },
     Board {
@@ -90,6 +98,7 @@ pub const BOARDS: [Board; 9] = [
         memory: "rp2040",
         flash: 2 * MIB,
         ram: 264 * KIB,
+        clock: 125 * MHZ,
         kind: Kind::Real("RP2040"),
     },
 ];
@@ -102,6 +111,7 @@ const fn mps2(name: &'static str, cpu: &'static str, target: &'static str) -> Bo
         memory: "mps2",
         flash: 4 * MIB,
         ram: 4 * MIB,
+        clock: 25 * MHZ,
         kind: Kind::Emulated(name),
     }
 }

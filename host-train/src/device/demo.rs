@@ -17,6 +17,7 @@ use super::emulate::{Run, bar};
 use super::firmware::Firmware;
 use super::record::{self, Record, Step};
 use super::setup::SetupArgs;
+use super::world;
 use crate::cli::{Console, NumericArg, Report};
 use crate::config::Config;
 use crate::eval::Evaluation;
@@ -232,11 +233,7 @@ fn step_line(task: &Cue, step: &Step) -> String {
         m,
         ..
     } = *step;
-    let shown = match task.shown() {
-        Some(cue) => format!("cue {}{}", cue + 1, if cue == task.target() { "*" } else { "" }),
-        None if task.is_go() => "GO".into(),
-        None => "·".into(),
-    };
+    let shown = world::shown(task);
     let answer = match (task.is_go(), action) {
         (false, _) => "",
         (true, 1) => "it was there",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::board::Board;
 use super::emulator::{self, Options};
-use super::firmware::{Firmware, Recipe};
+use super::firmware::{Elf, Firmware, Recipe};
 use super::record::{self, Record};
 use super::setup::SetupArgs;
 use crate::cli::{self, Console, ExitKind, NumericArg, Report};
@@ -65,23 +65,18 @@ impl EmulateCommand {
         };
         let start = Instant::now();
         let records = run.on_board(&firmware, self.board, |record| match (record, task) {
-            (Record::Trial(trial), TaskConfig::Cue(_)) => console.say(response_line(trial)),
-            (Record::Trial(trial), TaskConfig::Maze(_)) => console.say(hit_line(trial)),
+            (Record::Trial(trial), _) => console.say(trial_line(trial, task)),
             (Record::Picture(rows), _) => console.say(rows.replace('/', "\n") + "\n"),
             _ => {}
         })?;
-        let equal = record::first_difference(&records, &record::on_host(&network, task, self.lifetimes)?).is_none();
+        let equal = record::first_difference(&records, &run.on_host()?).is_none();
         let evaluation = record::evaluation(&records)?;
         let (text, measured) = match task {
             TaskConfig::Cue(_) => (curve(&evaluation), accuracy_of(&evaluation)),
             TaskConfig::Maze(_) => (hits(&evaluation), hits_of(&evaluation)),
         };
         console.say(text);
-        console.say(if equal {
-            "the host computes the same, bit for bit"
-        } else {
-            "the host computes something else"
-        });
+        console.say(comparison(equal));
         let summary = record::summary(&records)?;
         let shared = json!({
             "board": self.board.name,
@@ -95,6 +90,15 @@ impl EmulateCommand {
             "seconds": start.elapsed().as_secs_f64(),
         });
         Report::with_success(cli::merged(shared, measured), equal)
+    }
+}
+
+/// Whether the host's own run is equal, in words.
+pub(super) fn comparison(equal: bool) -> &'static str {
+    if equal {
+        "the host computes the same, bit for bit"
+    } else {
+        "the host computes something else"
     }
 }
 
@@ -125,17 +129,13 @@ impl Run<'_> {
     /// # Errors
     /// When the network is in f64, the build or the run fails, or the report is incomplete.
     pub fn on_board(&self, firmware: &Firmware, board: &'static Board, mut see: impl FnMut(&Record)) -> Result<Vec<Record>> {
-        let image = ImageForBuild::new(self.network)?;
-        let recipe = Recipe {
-            image: Some(image.path()),
-            variables: self.variables(),
-            ..Recipe::new(self.task.name(), board)
-        };
-        let elf = firmware.build(&recipe)?;
+        let elf = self.build(firmware, board, None)?;
         let mut records = Vec::new();
-        // A minute, and a generous 50 ms for each of the 120 steps times 10 of an ordinary lifetime.
-        let limit = Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.task.steps().div_ceil(120);
-        emulator::run(&elf, board, Options { limit, icount_shift: None }, |line| {
+        let options = Options {
+            limit: self.limit(),
+            icount_shift: None,
+        };
+        emulator::run(&elf, board, options, |line| {
             let record = Record::parse(line)?;
             see(&record);
             records.push(record);
@@ -143,6 +143,35 @@ impl Run<'_> {
         })?;
         record::summary(&records)?;
         Ok(records)
+    }
+
+    /// The records of the host's own run.
+    ///
+    /// # Errors
+    /// When the image or the task cannot be used.
+    pub fn on_host(&self) -> Result<Vec<Record>> {
+        record::on_host(self.network, self.task, self.lifetimes)
+    }
+
+    /// Builds the task's firmware, or a real board's own, with this network and these cargo features.
+    ///
+    /// # Errors
+    /// When the network is in f64, or the build fails.
+    pub fn build(&self, firmware: &Firmware, board: &'static Board, features: Option<&str>) -> Result<Elf> {
+        let image = ImageForBuild::new(self.network)?;
+        let binary = if board.is_emulated() { self.task.name() } else { board.name };
+        let recipe = Recipe {
+            image: Some(image.path()),
+            variables: self.variables(),
+            features,
+            ..Recipe::new(binary, board)
+        };
+        firmware.build(&recipe)
+    }
+
+    /// A minute, and a generous 50 ms for each of the 120 steps times 10 of an ordinary lifetime.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(60) + Duration::from_millis(500) * self.lifetimes * self.task.steps().div_ceil(120)
     }
 
     /// The task as `firmware/build.rs` reads it.
@@ -212,6 +241,14 @@ impl ImageForBuild {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+}
+
+/// A trial that ended, in words.
+pub(super) fn trial_line(trial: &record::Trial, task: TaskConfig) -> String {
+    match task {
+        TaskConfig::Cue(_) => response_line(trial),
+        TaskConfig::Maze(_) => hit_line(trial),
     }
 }
 

@@ -68,19 +68,26 @@ fn start(elf: &Elf, board: &Board, options: Options) -> Result<Child> {
         .with_context(|| format!("starting {EMULATOR}; `backpropamine setup` installs it"))
 }
 
+/// How often a run that reports nothing looks for an interrupt.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Reads the child's output until it closes or the time is up.
-fn follow(child: &mut Child, limit: Duration, mut on_bytes: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// When the time is up or Ctrl-C was pressed, and the first error of `on_bytes`.
+pub(super) fn follow(child: &mut Child, limit: Duration, mut on_bytes: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let start = Instant::now();
-    let stdout = child.stdout.take().context("the emulator has no stdout")?;
+    let stdout = child.stdout.take().context("the program has no stdout")?;
     let chunks = read_in_background(stdout);
-    loop {
-        match chunks.recv_timeout(limit.saturating_sub(start.elapsed())) {
+    while start.elapsed() < limit {
+        match chunks.recv_timeout(POLL.min(limit)) {
             Ok(bytes) => on_bytes(&bytes)?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => bail!("the firmware did not end within {} s", limit.as_secs()),
+            Err(RecvTimeoutError::Timeout) => {}
         }
         crate::interrupt::check()?;
     }
+    bail!("the firmware did not end within {} s", limit.as_secs())
 }
 
 fn read_in_background(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {

@@ -29,7 +29,7 @@ pub struct Recipe<'a> {
     /// Further variables for `firmware/build.rs`, such as `BPAM_LIFETIMES`.
     pub variables: Vec<(&'static str, String)>,
     /// Cargo features; `None` is the default set.
-    pub features: Option<&'static str>,
+    pub features: Option<&'a str>,
 }
 
 impl<'a> Recipe<'a> {

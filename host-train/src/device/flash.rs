@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
+use super::PROBE;
 use super::board::{Board, Kind};
 use super::emulate::ImageForBuild;
 use super::firmware::{Firmware, Recipe};
@@ -49,13 +50,7 @@ impl FlashCommand {
     /// [`ExitKind::MissingTool`] without probe-rs or a compiler; when the model is bad, or the build or probe-rs fails.
     pub fn run(&self, console: &Console) -> Result<Report> {
         let network = self.choice.open(&self.model, None)?;
-        let Kind::Real(chip) = self.board.kind else {
-            return Err(ExitKind::Usage(format!("--board {}: is emulated; use `emulate`", self.board.name)).into());
-        };
-        if printed("probe-rs", &["--version"]).is_none() {
-            let message = "probe-rs is missing; type this line:\n  cargo install --locked probe-rs-tools";
-            return Err(ExitKind::MissingTool(message.into()).into());
-        }
+        let chip = probe(self.board)?;
         let toolchain = self.setup.compiler(console, &[self.board.target])?;
         let firmware = Firmware::locate(self.firmware.as_deref(), toolchain)?;
         let image = ImageForBuild::new(&network)?;
@@ -66,12 +61,29 @@ impl FlashCommand {
             ..Recipe::new(self.board.name, self.board)
         };
         let elf = firmware.build(&recipe)?;
-        let status = Command::new("probe-rs")
+        let status = Command::new(PROBE)
             .args(["run", "--chip", chip])
             .arg(&*elf.file)
             .status()
             .context("starting probe-rs")?;
         crate::interrupt::check()?;
         Report::with_success(json!({ "board": self.board.name, "elf_bytes": elf.bytes.len() }), status.success())
+    }
+}
+
+/// The name by which probe-rs knows the board's chip, and probe-rs is there.
+///
+/// # Errors
+/// [`ExitKind::Usage`] for an emulated board, [`ExitKind::MissingTool`] without probe-rs.
+pub(super) fn probe(board: &Board) -> Result<&'static str, ExitKind> {
+    let Kind::Real(chip) = board.kind else {
+        return Err(ExitKind::Usage(format!("--board {}: is emulated; use `emulate`", board.name)));
+    };
+    match printed(PROBE, &["--version"]) {
+        Some(_) => Ok(chip),
+        None => {
+            let message = "probe-rs is missing; type this line:\n  cargo install --locked probe-rs-tools";
+            Err(ExitKind::MissingTool(message.into()))
+        }
     }
 }

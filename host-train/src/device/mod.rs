@@ -7,10 +7,16 @@ pub mod emulator;
 pub mod firmware;
 pub mod flash;
 pub mod limit;
+pub mod monitor;
 pub mod record;
+pub mod recording;
 pub mod setup;
 pub mod toolchain;
 pub mod verify;
+pub mod world;
 
 /// The emulator's program.
 const EMULATOR: &str = "qemu-system-arm";
+
+/// The program that talks to debug probes.
+const PROBE: &str = "probe-rs";

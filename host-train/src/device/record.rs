@@ -1,7 +1,9 @@
-//! What the firmware `cue` and `maze` report, one JSON object a line. The host's own run makes the same records.
+//! What the firmware `cue` and `maze` report, one JSON object a line. The host's own run makes the same records, those of
+//! telemetry excepted.
 
 use anyhow::{Context, Result, anyhow, bail};
 use backpropamine::digest::Digest;
+use backpropamine::health::BINS;
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
@@ -22,12 +24,50 @@ use crate::task::TaskConfig;
 pub enum Record {
     /// The maze at the beginning of the first lifetime and after each of its hits: rows divided by slashes; `#` wall, `G` goal, `A` agent.
     Picture(String),
-    /// One step of the first lifetime.
+    /// One step: of the first lifetime; with telemetry, of every lifetime.
     Step(Step),
     /// One trial that ended.
     Trial(Trial),
+    /// With telemetry: a lifetime begins.
+    Birth(Birth),
+    /// With telemetry: how the network feels, at the end of each trial and now and then between.
+    Health(Health),
     /// The last line: the run is complete.
     Summary(Summary),
+}
+
+/// The beginning of a lifetime.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Birth {
+    /// Number of the lifetime.
+    pub lifetime: u32,
+    /// Its seed: the task's course follows from it and from the actions.
+    pub seed: u64,
+}
+
+/// What `backpropamine::health::Monitor` finds in a lifetime so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Number of the lifetime.
+    pub lifetime: u32,
+    /// The last step it knows of.
+    pub step: u32,
+    /// Share of Hebbian traces at the clip limit.
+    pub saturation: f32,
+    /// Mean of |H|.
+    pub trace_mean: f32,
+    /// How many Hebbian traces lie in each of equal parts of the range from the negative to the positive clip limit.
+    pub histogram: [u32; BINS],
+    /// Neurons that were silent in every step.
+    pub dead_units: u32,
+    /// Mean of |m|.
+    pub modulator_mean: f32,
+    /// Largest |m|.
+    pub modulator_max: f32,
+    /// Exponential average of the reward, with a time constant of 64 steps.
+    pub reward_average: f32,
+    /// Inputs that were clamped.
+    pub saturated_inputs: u32,
 }
 
 /// One step.
@@ -43,6 +83,10 @@ pub struct Step {
     pub reward: f32,
     /// The first modulator m(t); 0 without one.
     pub m: f32,
+    /// With telemetry: ticks of the processor's clock that the network and the choice of the action took; 0 if a look
+    /// at the health had carried out what was left to be learned before, so that this was no whole step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticks: Option<u32>,
 }
 
 /// One trial.
@@ -145,6 +189,7 @@ fn live<S: Scalar<Real = f32>, T: Task>(
                     action,
                     reward,
                     m,
+                    ticks: None,
                 }));
             }
             if let Some(correct) = event.outcome.trial {

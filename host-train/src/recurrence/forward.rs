@@ -10,7 +10,7 @@ use super::sweep::{Activate, Dots, Rows, Step};
 use super::weights::{Weights, position, with_rule};
 
 /// What [`backward`](super::backward) needs of a lifetime: `h` and `m` of every step. The traces are computed again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trajectory<F> {
     neurons: usize,
     columns: usize,

@@ -11,7 +11,6 @@
 
 mod affine;
 mod backward;
-pub mod cuda;
 mod forward;
 mod kernel;
 mod op;

@@ -114,6 +114,10 @@ impl<F: Real> Vector<F> for Counting<F> {
         Self::operate(2 * LANES);
         Self(self.0.where_inside(value.0, low.0, high.0))
     }
+    fn where_positive(self, value: Self, otherwise: Self) -> Self {
+        Self::operate(LANES);
+        Self(self.0.where_positive(value.0, otherwise.0))
+    }
     fn sum(self) -> F {
         Self::operate(LANES - 1);
         self.0.sum()

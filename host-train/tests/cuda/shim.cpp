@@ -1,39 +1,61 @@
-// Runs the CUDA kernels as host code, one block after the other: reads a case from argv[1], writes results to argv[2].
+// Runs the CUDA kernels as host code, one block after the other. A server: commands and numbers in by stdin, numbers out by stdout.
 #define HOST_SHIM
 #include KERNELS
 #include <cstdio>
+#include <cstdlib>
 #include <vector>
 
-static std::vector<float> numbers(FILE *file, size_t count) {
-    std::vector<float> values(count);
-    if (fread(values.data(), sizeof(float), count, file) != count) throw "the case is cut short";
-    return values;
+template <typename T> static void get(std::vector<T> &values) {
+    if (fread(values.data(), sizeof(T), values.size(), stdin) != values.size()) exit(1);
 }
 
-static void put(FILE *file, const std::vector<float> &values) { fwrite(values.data(), sizeof(float), values.size(), file); }
+template <typename T> static void put(const std::vector<T> &values) { fwrite(values.data(), sizeof(T), values.size(), stdout); }
 
-int main(int, char **argv) {
-    FILE *in = fopen(argv[1], "rb"), *out = fopen(argv[2], "wb");
-    Shape s;
-    if (!in || !out || fread(&s, sizeof s, 1, in) != 1) return 1;
-    int lifetimes = s.episodes;
-    size_t count = parts(s).count, vectors = (size_t)s.steps * lifetimes * s.neurons;
-    std::vector<float> parameters = numbers(in, count), drive = numbers(in, vectors), by_hidden = numbers(in, vectors);
-    std::vector<float> hidden(vectors), modulator((size_t)s.steps * lifetimes * s.modulators);
-    std::vector<float> zeros(s.neurons), by_drive(vectors), gradient(count * lifetimes);
-    // Rubbish where the kernels have to initialise.
-    std::vector<float> shared(6 * s.neurons + s.modulators + 2 * matrix(s), NAN);
-    int checkpoints = (s.steps + s.interval - 1) / s.interval;
-    std::vector<float> scratch(lifetimes * traces(s) * matrix(s) * (checkpoints + s.interval + 2), NAN);
-    host_shared = shared.data();
-    for (host_block = 0; host_block < lifetimes; ++host_block)
-        plastic_forward(s, parameters.data(), drive.data(), hidden.data(), modulator.data(), scratch.data(), lifetimes);
-    for (host_block = 0; host_block < lifetimes; ++host_block)
-        plastic_backward(s, parameters.data(), hidden.data(), modulator.data(), by_hidden.data(), zeros.data(), by_drive.data(),
-                         gradient.data(), scratch.data(), lifetimes);
-    put(out, hidden);
-    put(out, modulator);
-    put(out, by_drive);
-    put(out, gradient);
-    return fclose(out) ? 1 : 0;
+int main() {
+    std::vector<Shape> shape(1);
+    std::vector<World> world(1);
+    std::vector<float> parameters, inputs, hidden, modulator, head, reward, gradient, sum, shared, scratch;
+    std::vector<int> action, trial;
+    Shape &s = shape[0];
+    for (int command; (command = getchar()) != EOF; fflush(stdout)) {
+        if (command == 'l') {
+            get(shape);
+            get(world);
+            size_t rows = (size_t)s.steps * s.lifetimes, checkpoints = (s.steps + s.interval - 1) / s.interval;
+            parameters.resize(parts(s).count);
+            get(parameters);
+            // Rubbish where the kernels have to initialise or write.
+            inputs.assign(rows * s.inputs, NAN);
+            hidden.assign(rows * s.neurons, NAN);
+            modulator.assign(rows * s.modulators, NAN);
+            head.assign(rows * heads(s), NAN);
+            reward.assign(rows, NAN);
+            action.assign(rows, -9);
+            trial.assign(rows, -9);
+            gradient.assign(s.lifetimes * parts(s).count, NAN);
+            sum.assign(parts(s).count, NAN);
+            shared.assign(6 * s.neurons + s.inputs + readouts(s) + traces(s) * matrix(s), NAN);
+            scratch.assign(s.lifetimes * traces(s) * matrix(s) * (checkpoints + s.interval + 2), NAN);
+            host_shared = shared.data();
+            for (host_block = 0; host_block < s.lifetimes; ++host_block)
+                live(s, world[0], parameters.data(), inputs.data(), hidden.data(), modulator.data(), head.data(), action.data(),
+                     reward.data(), trial.data(), scratch.data());
+            put(head);
+            put(action);
+            put(reward);
+            put(trial);
+        } else if (command == 'r') {
+            put(inputs);
+            put(hidden);
+            put(modulator);
+        } else {
+            std::vector<float> zeros(s.neurons);
+            get(head);
+            for (host_block = 0; host_block < s.lifetimes; ++host_block)
+                learn(s, parameters.data(), inputs.data(), hidden.data(), modulator.data(), head.data(), zeros.data(), gradient.data(),
+                      scratch.data());
+            for (host_block = 0; (long)host_block * WIDTH < parts(s).count; ++host_block) total(s, gradient.data(), sum.data());
+            put(sum);
+        }
+    }
 }
