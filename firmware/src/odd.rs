@@ -1,4 +1,4 @@
-//! Random fixed-point networks of awkward sizes, with numbers and formats that no exporter writes: whatever a kernel does with the ends
+//! Random networks of awkward sizes, with numbers and fixed-point formats that no exporter writes: whatever a kernel does with the ends
 //! of rows and blocks, with wrapping sums and with saturated traces, a device has to give the bits of the host.
 //!
 //! The emulator tests of `host-train` include this file, so that both sides run the same source.
@@ -14,23 +14,29 @@ use backpropamine::scalar::{Q7, Q15, Scalar};
 const HIDDEN: [usize; 13] = [1, 2, 3, 7, 8, 16, 31, 32, 33, 63, 64, 65, 100];
 /// The largest of [`HIDDEN`].
 const LARGEST: usize = 100;
-/// Fractional bits of gains.
+/// Fractional bits of gains in fixed point; in f32 the limit of traces.
 const GAINS: [u8; 7] = [0, 7, 13, 14, 15, 16, 30];
 /// Steps of each network.
 const STEPS: u32 = 6;
 
 /// Words that every image fits in: weights, alpha, eta, and room for all that grows with the number of neurons only.
-pub const IMAGE_WORDS: usize = 3 * LARGEST * LARGEST / 2 + 20 * LARGEST;
+pub const IMAGE_WORDS: usize = 3 * LARGEST * LARGEST + 50 * LARGEST;
 /// Words that every memory fits in: H and E, and room for activities.
-pub const MEMORY_WORDS: usize = 2 * LARGEST * LARGEST / 4 + 10 * LARGEST;
+pub const MEMORY_WORDS: usize = LARGEST * LARGEST + 10 * LARGEST;
 
 /// Runs every network in the given room and reports `(arithmetic, rule, hidden neurons, digest of all gain formats)`. `None`
 /// is a bug.
 pub fn digests(image: &mut [u32], memory: &mut [u64], mut report: impl FnMut(&'static str, u32, usize, u64)) -> Option<()> {
+    digests_in(real, image, memory, |rule, hidden, digest| report("f32", rule, hidden, digest))?;
     let wide = |bits: u32| Q15::from_bits(bits as i16);
     let narrow = |bits: u32| Q7::from_bits(bits as i8);
     digests_in(wide, image, memory, |rule, hidden, digest| report("q15", rule, hidden, digest))?;
     digests_in(narrow, image, memory, |rule, hidden, digest| report("q7", rule, hidden, digest))
+}
+
+/// A number between -1 and 1.
+fn real(bits: u32) -> f32 {
+    bits as i32 as f32 / 2_147_483_648.0
 }
 
 /// In the arithmetic whose numbers `number` makes of random bits.
@@ -69,6 +75,7 @@ fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetim
         true => choices[draws.below(0, index, 4) as usize],
         false => Granularity::Absent,
     };
+    let is_fixed = numeric != Numeric::F32;
     let (single, neuron, connection) = (Granularity::Single, Granularity::PerNeuron, Granularity::PerConnection);
     Header {
         checksum: 0,
@@ -76,7 +83,7 @@ fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetim
         rule,
         squash: Squash::Tanh,
         clip_kind: Clip::Hard,
-        clip: 1.0,
+        clip: if is_fixed { 1.0 } else { f32::from(gain + 1) / 8.0 },
         clip_remainder: 0.0,
         inputs: 1 + draws.below(0, 0, 40) as usize,
         hidden,
@@ -92,20 +99,24 @@ fn header(numeric: Numeric, rule: Rule, hidden: usize, gain: u8, draws: &Lifetim
         fan_out: modulated && draws.below(0, 3, 2) == 0,
         fan_out_bias: false,
         value: false,
-        formats: Formats {
-            recurrent: match numeric {
-                // Weights and alpha.
-                Numeric::Q7 => (draws.below(0, 4, 64) | draws.below(0, 6, 64) << 8) as u16,
-                _ => draws.below(0, 4, 16) as u16,
-            },
-            input: 15,
-            gain,
-            fan_out: 13,
-            modulator: 12,
-            policy: 12,
-            ..Formats::default()
+        formats: if !is_fixed {
+            Formats::default()
+        } else {
+            Formats {
+                recurrent: match numeric {
+                    // Weights and alpha.
+                    Numeric::Q7 => (draws.below(0, 4, 64) | draws.below(0, 6, 64) << 8) as u16,
+                    _ => draws.below(0, 4, 16) as u16,
+                },
+                input: 15,
+                gain,
+                fan_out: 13,
+                modulator: 12,
+                policy: 12,
+                ..Formats::default()
+            }
         },
-        unit_fan_out: 1 << 14,
+        unit_fan_out: if is_fixed { 1 << 14 } else { 0 },
         metadata_bytes: 0,
     }
 }
@@ -145,20 +156,26 @@ fn run<S: Scalar<Real = f32>>(
 
 /// An image of random bits, in one network of three made small, so that sums do not all saturate the activities.
 fn fill(header: &Header, draws: &Lifetime, image: &mut [u32]) {
+    let is_fixed = header.numeric != Numeric::F32;
     let narrow = 4 * draws.below(0, 5, 3);
     let small = |bits: u32| u32::from((bits as i16 >> narrow) as u16);
     for (number, word) in (0..).zip(&mut *image) {
         let bits = draws.draw(STEPS + 1, number);
-        *word = small(bits) | small(bits >> 16) << 16;
+        *word = match is_fixed {
+            true => small(bits) | small(bits >> 16) << 16,
+            false => (real(bits) / (1 << narrow) as f32).to_bits(),
+        };
     }
     // An eta of Retroactive is at most 1, and exactly 1 or 0 now and then.
     let start = header.section_start(Section::Eta);
     if let Some(eta) = image.get_mut(start..start + header.section_words(Section::Eta)) {
         for word in eta {
-            *word = match *word & 7 {
-                0 => 0x8000_8000,
-                1 => 0,
-                _ => *word & 0x7fff_7fff,
+            *word = match (*word & 7, is_fixed) {
+                (0, true) => 0x8000_8000,
+                (0, false) => 1_f32.to_bits(),
+                (1, _) => 0,
+                (_, true) => *word & 0x7fff_7fff,
+                (_, false) => *word & 0x7fff_ffff,
             };
         }
     }
