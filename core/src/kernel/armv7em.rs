@@ -253,23 +253,23 @@ unsafe extern "C" fn dot_row(weight: *const u32, x: *const u32, lanes: usize, sc
 }
 
 /// The row of inputs of a neuron: the accumulator, r3 (low) and r12, is its bias and what the inputs add. sp points to the
-/// operands' address.
+/// operands' address, which r5 is then.
 #[rustfmt::skip]
 macro_rules! inputs {
     () => {
         concat!(
             "ldr r5, [sp]\n ldm r5, {{r0-r3}}\n",
-            "ldr r4, [r3], #4\n str r3, [r5, #{bias}]\n lsls r3, r4, #10\n asr r12, r4, #22\n",
-            dot_row!("ldr r4, [sp]\n ldr r4, [r4, #{input_scale}]\n"),
-            "ldr r4, [sp]\n str r0, [r4]\n",
+            "ldr r4, [r3], #4\n str r3, [r5, #{bias}]\n lsls r3, r4, #10\n adds r3, #4\n asr r12, r4, #22\n", // 4 for the rounding of `tanh!`
+            dot_row!("ldr r5, [sp]\n ldr r4, [r5, #{input_scale}]\n"),
+            "str r0, [r5]\n",
         )
     };
 }
 
-/// Stores the activity r0 and goes on to the next neuron, at label 8. r4 is the operands' address.
+/// Stores the activity r0 and goes on to the next neuron, at label 8. r6 is the operands' address.
 #[rustfmt::skip]
 macro_rules! next_neuron {
-    () => { "ldrd r1, r2, [r4, #{next}]\n strh r0, [r1], #2\n subs r2, #1\n strd r1, r2, [r4, #{next}]\n bne 8b\n" };
+    () => { "ldrd r1, r2, [r6, #{next}]\n strh r0, [r1], #2\n subs r2, #1\n strd r1, r2, [r6, #{next}]\n bne 8b\n" };
 }
 
 /// # Safety
@@ -280,11 +280,10 @@ unsafe extern "C" fn act_static(operands: *mut Operands<Q15, i32>) {
         "push {{r0, r4-r11, lr}}",
         "8:",
         inputs!(),
-        "ldr r0, [r4, #{weight}]",
-        "ldrd r1, r2, [r4, #{h}]", // h, lanes
-        dot_row!("ldr r4, [sp]\n ldr r4, [r4, #{scale}]\n"),
-        "ldr r4, [sp]",
-        "str r0, [r4, #{weight}]",
+        "ldr r0, [r5, #{weight}]",
+        "ldrd r1, r2, [r5, #{h}]", // h, lanes
+        dot_row!("ldr r6, [sp]\n ldr r4, [r6, #{scale}]\n"),
+        "str r0, [r6, #{weight}]",
         tanh!("r3", "r12"),
         next_neuron!(),
         "pop {{r0, r4-r11, pc}}",
@@ -315,8 +314,10 @@ unsafe extern "C" fn act_static_pairs(operands: *mut Operands<Q15, i32>) {
         "str lr, [r11, #{bias}]",
         "asrs r5, r4, #22",
         "lsls r4, r4, #10",
+        "adds r4, #4", // for the rounding of `tanh!`
         "asrs r7, r6, #22",
         "lsls r6, r6, #10",
+        "adds r6, #4",
         "stm sp, {{r4-r8}}",
         "add r1, r0, r12, lsl #2",
         dot_pair!(),
@@ -360,13 +361,12 @@ unsafe extern "C" fn act_plastic(operands: *mut Operands<Q15, i32>) {
         "push {{r0, r4-r11, lr}}",
         "8:",
         inputs!(),
-        "ldrd r6, r7, [r4, #{words}]", // lanes, scale
-        "add lr, r4, #{weight}",
-        "mov r4, r3",
-        "mov r5, r12",
-        "ldm lr, {{r0-r3}}", // weights, alpha, H, h
+        "ldrd r6, r7, [r5, #{words}]", // lanes, scale
         "subs r6, #16",
-        "push {{r4-r7}}", // the accumulator, lanes to come less 16, the scale
+        "push {{r6, r7}}",
+        "push {{r3, r12}}", // at sp now: the accumulator, lanes to come less 16, the scale
+        "add r5, r5, #{weight}",
+        "ldm r5, {{r0-r3}}", // weights, alpha, H, h
         "blo 3f",
         "2:",
         plastic_group!("smuad lr, r8, r4\n"),
@@ -399,7 +399,6 @@ unsafe extern "C" fn act_plastic(operands: *mut Operands<Q15, i32>) {
         "str r0, [r6, #{weight}]",
         "strd r1, r2, [r6, #{alpha}]",
         tanh!("r4", "r5"),
-        "mov r4, r6",
         next_neuron!(),
         "pop {{r0, r4-r11, pc}}",
         bias = const offset_of!(Operands<Q15, i32>, bias),

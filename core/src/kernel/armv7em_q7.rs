@@ -205,7 +205,7 @@ macro_rules! inputs {
     () => {
         concat!(
             "ldr r5, [sp, #12]\n ldm r5, {{r0-r3}}\n",
-            "ldr r4, [r3], #4\n str r3, [r5, #{bias}]\n lsls r6, r4, #10\n asrs r7, r4, #22\n strd r6, r7, [sp]\n",
+            "ldr r4, [r3], #4\n str r3, [r5, #{bias}]\n lsls r6, r4, #10\n adds r6, #4\n asrs r7, r4, #22\n strd r6, r7, [sp]\n",
             dot_row!("{input_scale}"),
             "ldr r4, [sp, #12]\n str r0, [r4]\n",
         )

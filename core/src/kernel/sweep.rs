@@ -83,15 +83,15 @@ macro_rules! change_rows {
     };
 }
 
-/// `tanh` of an accumulator: [`tanh_q15`](crate::math::tanh_q15) of what is left of it after rounding three bits away, into r0.
+/// `tanh` of an accumulator: [`tanh_q15`](crate::math::tanh_q15) of all but three of its bits, into r0 by way of r1 to r3. For
+/// rounding, the accumulator began with 4 more.
 #[rustfmt::skip]
 macro_rules! tanh {
     ($low:literal, $high:literal) => {
         concat!(
-            "adds r0, ", $low, ", #4\n adc r1, ", $high, ", #0\n",
-            "lsrs r0, r0, #3\n orr r0, r0, r1, lsl #29\n",
-            "asrs r2, r1, #2\n cmp r2, r0, asr #31\n", // do the bits beyond 32 say what the sign says?
-            "itt ne\n mvnne r0, #0x80000000\n eorne r0, r0, r1, asr #31\n",
+            "lsrs r0, ", $low, ", #3\n orr r0, r0, ", $high, ", lsl #29\n",
+            "asrs r2, ", $high, ", #2\n cmp r2, r0, asr #31\n", // do the bits beyond 32 say what the sign says?
+            "itt ne\n mvnne r0, #0x80000000\n eorne r0, r0, ", $high, ", asr #31\n",
             "asrs r1, r0, #31\n eors r0, r1\n qsub r0, r0, r1\n usat r0, #30, r0\n", // sign and magnitude
             "movw r3, #:lower16:{table}\n movt r3, #:upper16:{table}\n",
             "lsrs r2, r0, #21\n add r3, r3, r2, lsl #1\n ubfx r0, r0, #5, #16\n",
