@@ -6,10 +6,10 @@ pub mod train;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::cli::{Console, Report};
+use crate::cli::{Console, ExitKind, Report};
 use crate::cuda::Device;
 use crate::device::board::Board;
 use crate::device::firmware::Firmware;
@@ -112,7 +112,8 @@ impl BenchCommand {
                 Report::done(report)
             }
             What::Cuda { device, options } => {
-                let open = || device.machine()?.context("--device cpu: expected a GPU, cuda or cuda:n");
+                let no_gpu = || ExitKind::Usage("--device cpu: expected a GPU, cuda or cuda:n".into()).into();
+                let open = || device.machine()?.ok_or_else(no_gpu);
                 let report = cuda::bench_cuda(options, open)?;
                 console.say(&report);
                 let agrees = report.agrees;

@@ -225,12 +225,14 @@ impl Machine for Stream {
 
     fn record(&mut self) -> Result<Record> {
         let batch = self.batch.as_ref().context("no lifetime was lived yet")?;
-        let record = Record {
+        let mut record = Record {
             inputs: self.stream.clone_dtoh(&batch.inputs)?,
             hidden: self.stream.clone_dtoh(&batch.hidden)?,
             modulator: self.stream.clone_dtoh(&batch.modulator)?,
         };
         self.stream.synchronize()?;
+        // No modulators have one number all the same, see `Batch::new`.
+        record.modulator.truncate(batch.shape.rows() * batch.shape.modulators as usize);
         Ok(record)
     }
 

@@ -2,8 +2,8 @@
 // (`learn`), and the gradients' sum (`total`).
 //
 // One block is one lifetime; thread j is neuron j. A kernel is a sequence of phases: loops over the neurons with a
-// barrier between them, in which no thread reads what another one writes. So the same text is right as host code,
-// where a block is one plain loop after the other (HOST_SHIM); a test compiles it so.
+// barrier between them, in which no thread reads what another one writes. So the same text is right as host code
+// (HOST_SHIM), with one thread per block or with several; the tests compile it so.
 //
 // Matrices are transposed, [pre][post], so that neighbouring threads read neighbouring numbers, and the rows of those
 // in shared memory are of odd length, so that reading them across is free of bank conflicts too.
@@ -12,24 +12,31 @@
 #ifdef HOST_SHIM
 #include <math.h>
 #define KERNEL extern "C" void
+#define AT_MOST(threads)
 #define DEVICE static inline
-#define PHASE(j, count) for (int j = 0; j < (count); ++j)
-#define ONCE
-#define BARRIER()
+static thread_local int host_block, host_thread, host_threads;
+static thread_local float *host_shared;
+static void host_barrier();
 #define BLOCK host_block
+#define THREAD host_thread
+#define THREADS host_threads
+#define BARRIER() host_barrier()
 #define SHARED(name) float *name = host_shared
-static int host_block;
-static float *host_shared;
 #else
 #define KERNEL extern "C" __global__ void
+#define AT_MOST(threads) __launch_bounds__(threads)
 #define DEVICE static __device__ __forceinline__
-#define PHASE(j, count) for (int j = threadIdx.x; j < (count); j += blockDim.x)
-// The last thread, which no neuron has where the launch leaves room for it.
-#define ONCE if (threadIdx.x == blockDim.x - 1)
-#define BARRIER() __syncthreads()
 #define BLOCK ((int)blockIdx.x)
+#define THREAD ((int)threadIdx.x)
+#define THREADS ((int)blockDim.x)
+#define BARRIER() __syncthreads()
 #define SHARED(name) extern __shared__ float name[]
 #endif
+// An array that no other pointer leads to, so that reads need not wait for writes elsewhere.
+#define ALONE __restrict__
+#define PHASE(j, count) for (int j = THREAD; j < (count); j += THREADS)
+// The last thread, which no neuron has where the launch leaves room for it.
+#define ONCE if (THREAD == THREADS - 1)
 
 enum { NONE = 0, HEBBIAN = 1, SIMPLE = 2, RETROACTIVE = 3 };
 enum { TANH = 0, SIGMOID = 1, IDENTITY = 2 };
@@ -119,7 +126,8 @@ struct World {
     int cues, bits, fixed;
     float flip;
     // Maze
-    int size, random_start, goal_moves_every;
+    unsigned size;
+    int random_start, goal_moves_every;
     float reward, wall_penalty;
 };
 
@@ -244,12 +252,12 @@ DEVICE Square draw_square(const World &w, const State &state, unsigned index, Sq
         }
         rank = below(state.key, state.step, index, count);
     }
-    return Square{w.size / 2u, w.size / 2u};
+    return Square{w.size / 2, w.size / 2};
 }
 
 DEVICE void reset_maze(const World &w, State &state) {
     enum { GOAL = 0, START = 1 };
-    Square centre = {w.size / 2u, w.size / 2u}, nowhere = {~0u, ~0u};
+    Square centre = {w.size / 2, w.size / 2}, nowhere = {~0u, ~0u};
     state.goal = draw_square(w, state, GOAL, w.random_start ? nowhere : centre, nowhere);
     state.place = w.random_start ? draw_square(w, state, START, state.goal, nowhere) : centre;
 }
@@ -367,8 +375,8 @@ DEVICE float rate_of(const Shape &s, const float *p, const Parts &at, const floa
 // Whole lifetimes: inputs [T][B][I], hidden [T][B][N], modulator [T][B][K], head [T][B][A + 1] (logits and value),
 // action, reward and trial (see Outcome) [T][B].
 // Shared: 3 N + I + readouts, and the traces with in_shared; else they lie in scratch.
-KERNEL live(Shape s, World w, const float *p, float *inputs, float *hidden, float *modulator, float *head, int *action, float *reward,
-            int *trial, float *scratch) {
+KERNEL live(Shape s, World w, const float *ALONE p, float *ALONE inputs, float *ALONE hidden, float *ALONE modulator, float *ALONE head,
+            int *ALONE action, float *ALONE reward, int *ALONE trial, float *ALONE scratch) {
     SHARED(shared);
     int n = s.neurons, row = stride(s), block = BLOCK;
     Parts at = parts(s);
@@ -440,8 +448,9 @@ DEVICE void replay(const Shape &s, const float *p, const Parts &at, const float 
 // Gradients of single lifetimes' shares of the loss: gradient [B][parts], from by_head = dL/dhead [T][B][A + 1].
 // zeros: N zeros, h before the first step. Shared: 6 N + readouts, and the gradients of the traces with in_shared.
 // Scratch of a lifetime: traces (ceil(T / interval) + interval + 1) matrices, and the traces' gradients without in_shared.
-KERNEL learn(Shape s, const float *p, const float *inputs, const float *hidden, const float *modulator, const float *by_head,
-             const float *zeros, float *gradient, float *scratch) {
+// The bound leaves a thread 96 registers, which is enough, and a multiprocessor four blocks of 100 neurons.
+KERNEL AT_MOST(640) learn(Shape s, const float *ALONE p, const float *ALONE inputs, const float *ALONE hidden, const float *ALONE modulator,
+             const float *ALONE by_head, const float *ALONE zeros, float *ALONE gradient, float *ALONE scratch) {
     SHARED(shared);
     int n = s.neurons, row = stride(s), kinds = traces(s), block = BLOCK;
     int checkpoints = (s.steps + s.interval - 1) / s.interval;
@@ -521,10 +530,7 @@ KERNEL learn(Shape s, const float *p, const float *inputs, const float *hidden, 
         }
         PHASE(k, readouts(s)) {
             float sum = 0;
-            for (int j = 0; k < s.modulators && j < n; ++j) {
-                sum += by_rate[j] * p[at.fan_out + k * n + j];
-                d[at.fan_out + k * n + j] += by_rate[j] * M_OF(t)[k];
-            }
+            for (int j = 0; k < s.modulators && j < n; ++j) sum += by_rate[j] * p[at.fan_out + k * n + j];
             by_readout[k] = k < s.modulators ? sum * slope(s.squash, M_OF(t)[k]) : by_head[here * heads(s) + k - s.modulators];
             d[at.readout_bias + k] += by_readout[k];
         }
@@ -533,6 +539,7 @@ KERNEL learn(Shape s, const float *p, const float *inputs, const float *hidden, 
         PHASE(j, n) {
             float total = by_h[j];
             d[at.base + j] += by_rate[j];
+            for (int k = 0; k < s.modulators; ++k) d[at.fan_out + k * n + j] += by_rate[j] * M_OF(t)[k];
             for (int k = 0; k < readouts(s); ++k) {
                 total += by_readout[k] * p[at.readout + k * n + j];
                 d[at.readout + k * n + j] += by_readout[k] * post[j];
