@@ -1,7 +1,8 @@
 //! The hot loops: traces learn from the last step, row by row, and then the neurons of this one act.
 //!
 //! The loops are written once, over the elementary operations of a [`Kernel`]. They go through a row in ascending order,
-//! in blocks of [`LANES`] lanes (a fixed-point lane is the columns of one word, and a block has a 32-bit sum of its own), without fused multiply-add.
+//! in blocks of [`Kernel::BLOCK`] lanes (a q7 lane is the columns of one word; a fixed-point block has 32-bit sums of its own), without
+//! fused multiply-add.
 //! A kernel for a particular processor may work on several rows at once but must give these bits. Lengths are those of
 //! the shortest slice, so nothing here can panic.
 
@@ -48,6 +49,9 @@ pub trait Kernel: Pod {
     type Bounds: Copy;
     /// Logits, value and modulator.
     type Output: Pod + PartialOrd + core::fmt::Debug;
+
+    /// Lanes of a block.
+    const BLOCK: usize;
 
     /// The accumulator at the start: a bias, or zero.
     fn start(bias: Option<&Self::Bias>) -> Self::Accumulator;
@@ -296,7 +300,6 @@ fn learn_each<S: Kernel>(mut traces: Traces<'_, S>, increment: Increment<'_, S>,
 }
 
 /// [`learn`] of one row, connection by connection.
-#[inline(always)]
 fn learn_row<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increment<'_, S>, post: S, pre: &[S], header: &Header) {
     let bounds = S::bounds(header);
     if header.clip_kind != Clip::Hard {
@@ -370,9 +373,6 @@ fn learn_shaped<S: Kernel>(
     }
 }
 
-/// Lanes of a block.
-const LANES: usize = 16;
-
 /// A row in lanes. It is never cut short: rows of an image and of a memory begin on a word and end on one
 /// ([`Numeric::stride`](crate::image::Numeric::stride)).
 fn lanes<T: Pod, L: Pod>(row: &[T]) -> &[L] {
@@ -388,20 +388,18 @@ pub fn dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weight], x: &[S], format
 }
 
 /// [`dot`] by elementary operations.
-fn static_dot<S: Kernel>(mut acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u16) -> S::Accumulator {
-    let sum = |acc, weight: &[S::Weights], x: &[S::Values]| {
+#[inline(never)]
+fn static_dot<S: Kernel>(acc: S::Accumulator, weight: &[S::Weights], x: &[S::Values], format: u16) -> S::Accumulator {
+    let sum = |acc, (weight, x): (&[S::Weights], &[S::Values])| {
         let partial = weight
             .iter()
             .zip(x)
             .fold(S::begin(acc), |partial, (weight, x)| S::mac(partial, *weight, *x));
         S::end(acc, partial, format)
     };
-    let (weights, weight) = weight.as_chunks::<LANES>();
-    let (xs, x) = x.as_chunks::<LANES>();
-    for (weight, x) in weights.iter().zip(xs) {
-        acc = sum(acc, weight, x);
-    }
-    sum(acc, weight, x)
+    let (weights, xs) = (weight.chunks_exact(S::BLOCK), x.chunks_exact(S::BLOCK));
+    let rest = (weights.remainder(), xs.remainder());
+    sum(weights.zip(xs).fold(acc, sum), rest)
 }
 
 /// `acc + Σ (weight + alpha·hebb)·x`.
@@ -420,53 +418,50 @@ pub fn plastic_dot<S: Kernel>(
     }
 }
 
+/// Two rows of a kind.
+type Two<'a, A> = (&'a [A], &'a [A]);
+
 /// [`plastic_dot`] with one alpha.
 fn uniform_dot<S: Kernel>(
-    mut acc: S::Accumulator,
+    acc: S::Accumulator,
     weight: &[S::Weights],
     alpha: S::Weights,
     hebb: &[S::Values],
     x: &[S::Values],
     format: u16,
 ) -> S::Accumulator {
-    let sum = |acc, weight: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
+    let sum = |acc, (weight, (hebb, x)): (&[S::Weights], Two<'_, S::Values>)| {
         let mut partial = S::begin(acc);
         for ((weight, hebb), x) in weight.iter().zip(hebb).zip(x) {
             partial = S::plastic_mac(partial, *weight, alpha, *hebb, *x);
         }
         S::end(acc, partial, format)
     };
-    let (weights, weight) = weight.as_chunks::<LANES>();
-    let (hebbs, hebb) = hebb.as_chunks::<LANES>();
-    let (xs, x) = x.as_chunks::<LANES>();
-    for ((weight, hebb), x) in weights.iter().zip(hebbs).zip(xs) {
-        acc = sum(acc, weight, hebb, x);
-    }
-    sum(acc, weight, hebb, x)
+    let weights = weight.chunks_exact(S::BLOCK);
+    let (hebbs, xs) = (hebb.chunks_exact(S::BLOCK), x.chunks_exact(S::BLOCK));
+    let rest = (weights.remainder(), (hebbs.remainder(), xs.remainder()));
+    sum(weights.zip(hebbs.zip(xs)).fold(acc, sum), rest)
 }
 
 /// [`plastic_dot`] with an alpha per connection, by elementary operations.
+#[inline(never)]
 fn row_dot<S: Kernel>(
-    mut acc: S::Accumulator,
+    acc: S::Accumulator,
     weight: &[S::Weights],
     alpha: &[S::Weights],
     hebb: &[S::Values],
     x: &[S::Values],
     format: u16,
 ) -> S::Accumulator {
-    let sum = |acc, weight: &[S::Weights], alpha: &[S::Weights], hebb: &[S::Values], x: &[S::Values]| {
+    let sum = |acc, ((weight, alpha), (hebb, x)): (Two<'_, S::Weights>, Two<'_, S::Values>)| {
         let mut partial = S::begin(acc);
         for ((weight, alpha), (hebb, x)) in weight.iter().zip(alpha).zip(hebb.iter().zip(x)) {
             partial = S::plastic_mac(partial, *weight, *alpha, *hebb, *x);
         }
         S::end(acc, partial, format)
     };
-    let (weights, weight) = weight.as_chunks::<LANES>();
-    let (alphas, alpha) = alpha.as_chunks::<LANES>();
-    let (hebbs, hebb) = hebb.as_chunks::<LANES>();
-    let (xs, x) = x.as_chunks::<LANES>();
-    for ((weight, alpha), (hebb, x)) in weights.iter().zip(alphas).zip(hebbs.iter().zip(xs)) {
-        acc = sum(acc, weight, alpha, hebb, x);
-    }
-    sum(acc, weight, alpha, hebb, x)
+    let (weights, alphas) = (weight.chunks_exact(S::BLOCK), alpha.chunks_exact(S::BLOCK));
+    let (hebbs, xs) = (hebb.chunks_exact(S::BLOCK), x.chunks_exact(S::BLOCK));
+    let rest = ((weights.remainder(), alphas.remainder()), (hebbs.remainder(), xs.remainder()));
+    sum(weights.zip(alphas).zip(hebbs.zip(xs)).fold(acc, sum), rest)
 }

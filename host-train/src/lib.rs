@@ -5,6 +5,7 @@
 //! `backpropamine` does; each subcommand is one module with a `…Command` type.
 
 pub mod a2c;
+pub mod activity;
 pub mod archive;
 pub mod bench;
 pub mod cli;

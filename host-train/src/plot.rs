@@ -1,4 +1,5 @@
-//! `plot`: learning curves of runs as an SVG: the median over seeds and the quartiles around it.
+//! `plot`: learning curves of runs as an SVG: the median over seeds and the quartiles around it. Of recordings, see
+//! [`activity`](crate::activity).
 
 use std::path::{Path, PathBuf};
 
@@ -8,46 +9,88 @@ use plotters::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::{Console, Report};
+use crate::activity::{self, Panel, Part};
+use crate::cli::{Console, ExitKind, Report};
 use crate::files::{self, FileError};
 use crate::run::METRICS;
 
-/// Draw learning curves
+/// Draw learning curves of runs, or the modulator's course in recordings
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each RUN is a run folder, or a folder of seed-N folders, whose median and quartiles are drawn. The curve is the score
 (late accuracy; in the maze, hits as a share of the searcher's) over windows of 100 iterations; restarts and easier stages
 of the curriculum show as falls. The numbers lie beside the picture, one point a line: curves.jsonl for curves.svg.
 
-JSON: out, numbers, runs: name, seeds, iterations, and the last median and quartiles of the score.
+Of files that `monitor --out` wrote, Figure 3 of the paper is drawn, a panel for each: M(t), the reward of the step before, mean |H|;
+below, squares for the cues on show (dark: the one that pays) and for the question. The numbers are in activity.numbers.jsonl for
+activity.svg: name, lifetime, step, cue, target, go, reward, m, trace_mean, saturation.
+
+JSON: out, numbers; of runs, runs: name, seeds, iterations, and the last median and quartiles of the score; of recordings,
+recordings: title, steps, modulator_mean (of |m|).
 
 Example: backpropamine plot runs/simple runs/hebbian --out curves.svg")]
 pub struct PlotCommand {
-    /// Run folders
+    /// Run folders, or recordings
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// The picture
-    #[arg(long, value_name = "FILE.svg", default_value = "curves.svg")]
-    out: PathBuf,
+    /// The picture [default: curves.svg, of recordings activity.svg]
+    #[arg(long, value_name = "FILE.svg")]
+    out: Option<PathBuf>,
+    /// Which lifetime of the recordings
+    #[arg(long, value_name = "N", default_value = "0")]
+    lifetime: u32,
+    /// One trial of it only, from 0
+    #[arg(long, value_name = "N")]
+    trial: Option<u32>,
 }
 
 impl PlotCommand {
     /// Draws the picture.
     ///
     /// # Errors
-    /// [`FileError`] when a run has no usable metrics.
+    /// [`FileError`] when a run has no usable metrics or a recording a bad line.
     pub fn run(&self, console: &Console) -> Result<Report> {
-        let curves = draw_runs(&self.runs, &self.out)?;
-        let numbers = self.out.with_extension("jsonl");
-        let lines: String = curves.iter().flat_map(Curve::lines).map(|line| format!("{line}\n")).collect();
-        files::write_atomically(&numbers, lines.as_bytes())?;
+        match self.runs.iter().filter(|run| run.is_file()).count() {
+            0 => self.curves(console),
+            files if files == self.runs.len() => self.activity(console),
+            _ => Err(ExitKind::Usage("RUN: run folders and recordings do not go into one picture; draw two".into()).into()),
+        }
+    }
+
+    fn curves(&self, console: &Console) -> Result<Report> {
+        let out = self.out.clone().unwrap_or_else(|| "curves.svg".into());
+        let curves = draw_runs(&self.runs, &out)?;
+        let numbers = out.with_extension("jsonl");
+        write_lines(&numbers, curves.iter().flat_map(Curve::lines))?;
         for curve in &curves {
             console.say(curve);
         }
-        console.say(format_args!("{}, {}", self.out.display(), numbers.display()));
+        console.say(format_args!("{}, {}", out.display(), numbers.display()));
         let runs: Vec<Value> = curves.iter().map(Curve::summary).collect();
-        Report::done(json!({ "out": self.out, "numbers": numbers, "runs": runs }))
+        Report::done(json!({ "out": out, "numbers": numbers, "runs": runs }))
     }
+
+    fn activity(&self, console: &Console) -> Result<Report> {
+        let out = self.out.clone().unwrap_or_else(|| "activity.svg".into());
+        let part = Part {
+            lifetime: self.lifetime,
+            trial: self.trial,
+        };
+        let panels = activity::draw_recordings(&self.runs, part, &out)?;
+        // Never the name of a recording that lies beside the picture.
+        let numbers = out.with_extension("numbers.jsonl");
+        let points = panels.iter().flat_map(|panel| &panel.points).map(serde_json::to_value);
+        write_lines(&numbers, points.collect::<Result<Vec<_>, _>>()?)?;
+        console.say(format_args!("{}, {}", out.display(), numbers.display()));
+        let recordings: Vec<Value> = panels.iter().map(Panel::summary).collect();
+        Report::done(json!({ "out": out, "numbers": numbers, "recordings": recordings }))
+    }
+}
+
+/// Writes one JSON object a line.
+fn write_lines(path: &Path, values: impl IntoIterator<Item = Value>) -> Result<()> {
+    let lines: String = values.into_iter().map(|value| format!("{value}\n")).collect();
+    Ok(files::write_atomically(path, lines.as_bytes())?)
 }
 
 /// Iterations of one point of a curve.

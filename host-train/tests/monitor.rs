@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use backpropamine_train::device::record::{self, Birth, Health, Record, Step};
 use backpropamine_train::device::recording::Recording;
 use backpropamine_train::runnable::Choice;
 use serde_json::Value;
+use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_backpropamine");
 
@@ -28,16 +29,27 @@ fn command(folder: &Path, arguments: &str) -> Command {
     command
 }
 
-/// Two lifetimes of the firmware's own cue network on the default board: what was printed, and the recording.
-static CUE: LazyLock<(String, Recording)> = LazyLock::new(|| {
+/// Two lifetimes of the firmware's own cue network on the default board: what was printed, the recording, and its folder.
+static CUE: LazyLock<(String, Recording, TempDir)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let output = command(folder.path(), "monitor cue --lifetimes 2 --out run.jsonl")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let recording = Recording::load(&folder.path().join("run.jsonl")).unwrap();
-    (String::from_utf8(output.stdout).unwrap(), recording)
+    (String::from_utf8(output.stdout).unwrap(), recording, folder)
 });
+
+/// `plot` in a folder, which needs no firmware.
+fn plot(folder: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(BINARY);
+    command
+        .current_dir(folder)
+        .arg("plot")
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap()
+}
 
 fn steps(recording: &Recording) -> Vec<Step> {
     record::steps(&recording.records).copied().collect()
@@ -53,7 +65,7 @@ fn healths(recording: &Recording) -> Vec<Health> {
 
 #[test]
 fn every_step_of_every_lifetime_is_recorded_and_is_the_hosts() {
-    let (_, recording) = &*CUE;
+    let (_, recording, _) = &*CUE;
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/weights/cue-simple.bpam");
     let network = Choice::default().open(&own, None).unwrap();
     let host = record::on_host(&network, recording.task, 2).unwrap();
@@ -75,7 +87,7 @@ fn every_step_of_every_lifetime_is_recorded_and_is_the_hosts() {
 
 #[test]
 fn health_and_time_are_in_the_telemetry() {
-    let (_, recording) = &*CUE;
+    let (_, recording, _) = &*CUE;
     let (healths, steps) = (healths(recording), steps(recording));
     for health in &healths {
         let traces: u32 = health.histogram.iter().sum();
@@ -108,7 +120,7 @@ fn health_and_time_are_in_the_telemetry() {
 
 #[test]
 fn without_a_terminal_there_is_a_line_for_every_trial_and_lifetime() {
-    let (text, recording) = &*CUE;
+    let (text, recording, _) = &*CUE;
     let lines = |part: &str| text.lines().filter(|line| line.contains(part)).count();
     assert_eq!(lines("  response "), record::trials(&recording.records).count());
     assert_eq!(lines("  reward average "), 2);
@@ -193,7 +205,7 @@ fn stand_in(folder: &Path, says: &str, ends_with: i32) {
 }
 
 #[cfg(unix)]
-fn on_board(folder: &Path) -> std::process::Output {
+fn on_board(folder: &Path) -> Output {
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     command(folder, "monitor cue --board nrf52840 --out run.jsonl")
         .env("PATH", path)
@@ -205,7 +217,7 @@ fn on_board(folder: &Path) -> std::process::Output {
 #[test]
 fn a_real_boards_report_comes_through_the_probe() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, recording) = &*CUE;
+    let (_, recording, _) = &*CUE;
     let lines: Vec<_> = recording
         .records
         .iter()
@@ -233,4 +245,76 @@ fn a_real_boards_report_comes_through_the_probe() {
         heard,
         "a failure leaves the file alone"
     );
+}
+
+/// Figure 3 of the paper: the modulator beside the reward that the network perceives and the cue that it sees.
+#[test]
+fn figure_3_is_drawn_from_a_real_lifetime_with_its_numbers_beside_it() {
+    let (_, recording, folder) = &*CUE;
+    let folder = folder.path();
+    let output = plot(folder, "run.jsonl --lifetime 1 --out figure.svg --json");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["numbers"], &report["recordings"][0]["steps"]),
+        (&"figure.numbers.jsonl".into(), &120.into())
+    );
+    let text = std::fs::read_to_string(folder.join("figure.numbers.jsonl")).unwrap();
+    let points: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<_> = steps(recording).into_iter().filter(|step| step.lifetime == 1).collect();
+    assert_eq!(points.len(), steps.len());
+    let number = |point: &Value, key: &str| point[key].as_f64().unwrap() as f32;
+    let mut perceived = 0.0;
+    for (point, step) in points.iter().zip(&steps) {
+        assert_eq!(
+            (number(point, "m"), number(point, "reward")),
+            (step.m, perceived),
+            "step {}",
+            step.step
+        );
+        perceived = step.reward;
+        assert_eq!(point["go"] == true, step.reward != 0.0, "an answer is paid, and nothing else");
+    }
+    let cues: std::collections::BTreeSet<_> = points.iter().filter_map(|point| point["cue"].as_u64()).collect();
+    assert_eq!(cues, [0, 1, 2, 3].into());
+    let health = *healths(recording).last().unwrap();
+    assert_eq!(number(&points[119], "trace_mean"), health.trace_mean);
+    let svg = std::fs::read_to_string(folder.join("figure.svg")).unwrap();
+    for part in ["M(t)", "reward", "mean |H|", "run: simple, q15, lifetime 1"] {
+        assert!(svg.contains(part), "{part}");
+    }
+
+    let trial = plot(folder, "run.jsonl --trial 2 --out trial.svg --json");
+    let report: Value = serde_json::from_slice(&trial.stdout).unwrap();
+    let ends: Vec<_> = record::trials(&recording.records).map(|trial| trial.step).collect();
+    assert_eq!(report["recordings"][0]["steps"], ends[2] - ends[1] + 1);
+    assert_eq!(plot(folder, "run.jsonl --lifetime 9").status.code(), Some(2), "there is none");
+}
+
+#[test]
+fn a_bad_line_of_a_recording_is_named() {
+    let (_, _, folder) = &*CUE;
+    let good = std::fs::read_to_string(folder.path().join("run.jsonl")).unwrap();
+    let desk = tempfile::tempdir().unwrap();
+    let fails = |text: &str, part: &str| {
+        std::fs::write(desk.path().join("bad.jsonl"), text).unwrap();
+        let output = plot(desk.path(), "bad.jsonl");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert!(message.contains(part), "{message}");
+        assert!(!desk.path().join("activity.svg").exists());
+    };
+    let fifth = good.lines().nth(4).unwrap();
+    fails(
+        &good.replacen(fifth, &fifth[..fifth.len() / 2], 1),
+        "bad.jsonl: line 5: expected a record",
+    );
+    fails(&good.replacen(fifth, "{\"leap\":{}}", 1), "line 5");
+    fails(
+        &good.replacen("\"format\":1", "\"format\":2", 1),
+        "line 1: expected format 1, found 2",
+    );
+    fails(&good.replacen("name = ", "nome = ", 1), "line 1: expected a task");
+    fails(&good.lines().skip(1).collect::<Vec<_>>().join("\n"), "line 1");
+    fails("", "line 1");
 }

@@ -18,14 +18,15 @@ const BIAS: u32 = 20;
 impl Kernel for Q15 {
     type Weight = i16;
     type Rate = i16;
-    type Weights = u32;
-    type Values = u32;
+    type Weights = i16;
+    type Values = i16;
     type Bias = i32;
     type Accumulator = i64;
     type Partial = i32;
     type Gain = i16;
     type Bounds = u32;
     type Output = Q16;
+    const BLOCK: usize = crate::image::BLOCK;
 
     fn start(bias: Option<&i32>) -> i64 {
         bias.map_or(0, |bias| i64::from(*bias) << (ACCUMULATOR - BIAS))
@@ -35,22 +36,16 @@ impl Kernel for Q15 {
         0
     }
 
-    fn mac(partial: i32, weight: u32, x: u32) -> i32 {
-        let product = |weight: i16, x: i16| i32::from(weight) * i32::from(x);
-        partial
-            .wrapping_add(product(low(weight), low(x)))
-            .wrapping_add(product(high(weight), high(x)))
+    fn mac(partial: i32, weight: i16, x: i16) -> i32 {
+        partial.wrapping_add(i32::from(weight) * i32::from(x))
     }
 
-    fn plastic_mac(partial: i32, weight: u32, alpha: u32, hebb: u32, x: u32) -> i32 {
-        let product = |alpha: i16, hebb: i16, x: i16| multiply_high(i32::from(alpha) * i32::from(hebb), x);
-        Self::mac(partial, weight, x)
-            .wrapping_add(product(low(alpha), low(hebb), low(x)))
-            .wrapping_add(product(high(alpha), high(hebb), high(x)))
+    fn plastic_mac(partial: i32, weight: i16, alpha: i16, hebb: i16, x: i16) -> i32 {
+        Self::mac(partial, weight, x).wrapping_add(multiply_high(i32::from(alpha) * i32::from(hebb), x))
     }
 
-    fn splat(weight: i16) -> u32 {
-        u32::from(weight as u16) * 0x1_0001
+    fn splat(weight: i16) -> i16 {
+        weight
     }
 
     fn end(acc: i64, partial: i32, format: u16) -> i64 {
@@ -188,19 +183,11 @@ pub(super) fn scale(format: u16) -> i32 {
     1 << 15u32.saturating_sub(format.into())
 }
 
-/// The number of a lane with the lower address: targets are little-endian.
-fn low(pair: u32) -> i16 {
-    pair as i16
-}
-
-fn high(pair: u32) -> i16 {
-    (pair >> 16) as i16
-}
-
-/// `floor(a·b / 2^16)`: one instruction on a Cortex-M4.
+/// `floor(a·b / 2^16)`.
 #[cfg(target_has_atomic = "32")]
 fn multiply_high(a: i32, b: i16) -> i32 {
-    ((i64::from(a) * i64::from(b)) >> 16) as i32
+    // The upper word of a product takes no shift to reach.
+    ((i64::from(a) * i64::from(i32::from(b) << 16)) >> 32) as i32
 }
 
 /// `floor(a·b / 2^16)` from two short products, for a Cortex-M0: it has no long product (and no atomics, by which it is told).

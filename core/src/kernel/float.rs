@@ -24,6 +24,7 @@ macro_rules! float_kernel {
             type Gain = $float;
             type Bounds = $float;
             type Output = $float;
+            const BLOCK: usize = 16;
 
             fn start(bias: Option<&f32>) -> $float {
                 bias.map_or(0.0, |bias| <$float>::from(*bias))

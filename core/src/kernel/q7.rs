@@ -35,6 +35,7 @@ impl Kernel for Q7 {
     type Gain = i16;
     type Bounds = u32;
     type Output = Q16;
+    const BLOCK: usize = 16;
 
     fn start(bias: Option<&i32>) -> i64 {
         Q15::start(bias)

@@ -47,6 +47,14 @@ impl World {
         self.task().act(action as usize);
     }
 
+    /// The cue task, if it is one.
+    pub fn cue(&self) -> Option<&Cue> {
+        match self {
+            Self::Cue(cue) => Some(cue),
+            Self::Maze(_) => None,
+        }
+    }
+
     /// What is to be seen now: the cue, or the maze.
     pub fn picture(&self) -> String {
         match self {
