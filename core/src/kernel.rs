@@ -276,6 +276,15 @@ impl<'a, S: Kernel> Increment<'a, S> {
     }
 }
 
+/// Whether steps are to take the same time whatever the numbers are: then no row is left out, and the kernels of processors that
+/// choose by the size of a gain stand back.
+const CONSTANT_TIME: bool = cfg!(feature = "constant-time");
+
+/// Whether a row may be left out because increments with this gain change nothing.
+fn is_idle<S: Kernel>(gain: S::Gain) -> bool {
+    !CONSTANT_TIME && S::is_zero(gain)
+}
+
 /// Applies an increment to a row of traces for each `post`.
 #[inline(always)]
 pub fn learn<S: Kernel>(traces: Traces<'_, S>, increment: Increment<'_, S>, post: &[S], pre: &[S], header: &Header) {
@@ -300,7 +309,7 @@ fn learn_row<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increm
         Increment::None => (),
         Increment::Rate(rate) => {
             let gain = S::times(rate, post);
-            if !S::is_zero(gain) {
+            if !is_idle::<S>(gain) {
                 hebb.iter_mut()
                     .zip(pre)
                     .for_each(|(hebb, pre)| *hebb = S::bump(*hebb, gain, *pre, bounds));
@@ -347,7 +356,7 @@ fn learn_shaped<S: Kernel>(
         Clip::Hard | Clip::Soft => S::soft(hebb, S::times(rate, post), pre, bounds),
     };
     // A trace decays at its rate even where the neuron is silent.
-    let is_idle = |rate| S::is_zero(rate) || !clip.needs_rate() && S::is_zero(S::times(rate, post));
+    let is_idle = |rate| is_idle::<S>(rate) || !clip.needs_rate() && is_idle::<S>(S::times(rate, post));
     let traces = hebb.iter_mut().zip(pre);
     match increment {
         Increment::Rate(rate) if !is_idle(rate) => traces.for_each(|(hebb, pre)| *hebb = write(*hebb, rate, *pre)),

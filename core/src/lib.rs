@@ -8,7 +8,8 @@
 //! Start with [`network`]: [`network::Network`] is what was meta-learned (immutable, flash),
 //! [`network::Memory`] is what one lifetime learns (RAM), [`network::Agent`] joins the two.
 //!
-//! The crate needs no heap and no operating system, and no step can panic.
+//! The crate needs no heap and no operating system, and no step can panic. With the feature `constant-time` a fixed-point step takes the
+//! same instructions whatever the numbers are.
 #![no_std]
 
 #[cfg(not(target_endian = "little"))]

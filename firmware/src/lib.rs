@@ -13,6 +13,8 @@ pub mod report;
 pub mod taught;
 #[cfg(all(target_os = "none", feature = "telemetry"))]
 mod telemetry;
+#[cfg(target_os = "none")]
+pub mod timer;
 
 #[cfg(target_os = "none")]
 pub use end::exit;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use backpropamine::image::{Header, Section, seal};
 use backpropamine::lifetime::EVALUATION_SEED;
 use backpropamine::policy::Policy;
 use backpropamine::rng::{Rng, Stream};
+use backpropamine::rule::Rule;
 use backpropamine::task::{cue, maze};
 use backpropamine_train::cli::NumericArg;
 use backpropamine_train::config::Config;
@@ -21,7 +23,7 @@ use backpropamine_train::device::toolchain::{Source, Toolchain};
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::rollout::Single;
 use backpropamine_train::runnable::{Choice, Runnable};
-use backpropamine_train::size::linked_sections;
+use backpropamine_train::size::{cue_image, linked_sections};
 use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
 use clap::ValueEnum;
@@ -279,6 +281,56 @@ fn a_run_that_takes_too_long_is_ended() {
     };
     let error = lines(&recipe, options).unwrap_err().to_string();
     assert!(error.contains("did not end within 2 s"), "{error}");
+}
+
+/// Ticks of every measured step of a network whose neurons are silent without input, in each case of the firmware's `constant`.
+fn ticks_by_case(core: &str, numeric: &str, rule: Rule, features: Option<&'static str>) -> Vec<(String, Vec<u64>)> {
+    let mut words = cue_image(numeric, rule, 20).unwrap();
+    let header = Header::parse(&words).unwrap();
+    let start = header.section_start(Section::InputBias);
+    words[start..start + header.section_words(Section::InputBias)].fill(0);
+    seal(&mut words);
+    let image = tempfile::NamedTempFile::with_suffix(".bpam").unwrap();
+    std::fs::write(image.path(), words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+    let recipe = Recipe {
+        image: Some(image.path()),
+        features,
+        ..Recipe::new("constant", board(core))
+    };
+    let options = Options {
+        icount_shift: Some(10),
+        ..Options::default()
+    };
+    let case = |line: &String| {
+        let report: Value = serde_json::from_str(line).unwrap();
+        let ticks = report["ticks"].as_array().unwrap().iter().map(|ticks| ticks.as_u64().unwrap());
+        (report["case"].as_str().unwrap().to_owned(), ticks.collect())
+    };
+    lines(&recipe, options).unwrap().iter().map(case).collect()
+}
+
+/// At 2^10 ns an instruction takes 25.6 ticks, so that one more or less cannot hide.
+#[test]
+fn steps_in_constant_time_take_the_same_instructions_whatever_the_data() {
+    for core in ["mps2-an386", "mps2-an385"] {
+        for (numeric, rule) in [
+            ("q15", Rule::Modulated),
+            ("q15", Rule::Retroactive),
+            ("q7", Rule::Modulated),
+            ("q7", Rule::Retroactive),
+        ] {
+            let cases = ticks_by_case(core, numeric, rule, Some("semihosting,constant-time"));
+            assert_eq!(cases.len(), 5);
+            let first = cases[0].1[0];
+            let constant = cases.iter().all(|(_, ticks)| ticks.iter().all(|ticks| ticks.abs_diff(first) < 13));
+            assert!(constant, "{core} {numeric} {rule:?}: {cases:?}");
+        }
+    }
+    let cases = ticks_by_case("mps2-an386", "q15", Rule::Modulated, None);
+    assert!(
+        cases[0].1[7] + 1000 < cases[1].1[7],
+        "rows are left out unless asked otherwise: {cases:?}"
+    );
 }
 
 /// No such board is here, so this is all that can be shown of them; `firmware/src/taught.rs` has tests of their logic.

@@ -3,7 +3,7 @@
 
 use super::Kernel;
 #[cfg(armv7em)]
-use super::{Increment, Layer, Traces, act_each, armv7em, learn_each};
+use super::{CONSTANT_TIME, Increment, Layer, Traces, act_each, armv7em, learn_each};
 use crate::image::Header;
 #[cfg(armv7em)]
 use crate::rule::Clip;
@@ -125,9 +125,9 @@ impl Kernel for Q15 {
 
     #[cfg(armv7em)]
     fn learn(mut traces: Traces<'_, Q15>, increment: Increment<'_, Q15>, post: &[Q15], pre: &[Q15], header: &Header) {
-        // The assembly has the hard clip only.
-        let hard = header.clip_kind == Clip::Hard;
-        if !hard || armv7em::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
+        // The assembly has the hard clip only, and leaves rows out.
+        let portable = CONSTANT_TIME || header.clip_kind != Clip::Hard;
+        if portable || armv7em::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
             learn_each(traces, increment, post, pre, header);
         }
     }

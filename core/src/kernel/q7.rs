@@ -7,7 +7,7 @@
 use super::Kernel;
 use super::fixed::modulation;
 #[cfg(armv7em)]
-use super::{Increment, Layer, Traces, act_each, armv7em_q7, learn_each};
+use super::{CONSTANT_TIME, Increment, Layer, Traces, act_each, armv7em_q7, learn_each};
 use crate::image::Header;
 use crate::math::exp2_quarters;
 #[cfg(armv7em)]
@@ -142,9 +142,9 @@ impl Kernel for Q7 {
 
     #[cfg(armv7em)]
     fn learn(mut traces: Traces<'_, Q7>, increment: Increment<'_, Q7>, post: &[Q7], pre: &[Q7], header: &Header) {
-        // The assembly has the hard clip only.
-        let hard = header.clip_kind == Clip::Hard;
-        if !hard || armv7em_q7::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
+        // The assembly has the hard clip only, and leaves rows out.
+        let portable = CONSTANT_TIME || header.clip_kind != Clip::Hard;
+        if portable || armv7em_q7::learn(&mut traces, increment, post, pre, Self::bounds(header)).is_none() {
             learn_each(traces, increment, post, pre, header);
         }
     }

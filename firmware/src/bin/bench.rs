@@ -1,5 +1,4 @@
-//! Instructions of the embedded network's step and of its parts, by the 25 MHz timer of the emulated MPS2 boards:
-//! under `-icount shift=S` every instruction takes 2^S ns, so that instructions = ticks · 40 / 2^S, to the tick.
+//! Instructions of the embedded network's step and of its parts, by the timer of the emulated MPS2 boards.
 //!
 //! Prints ticks of all repeats together, less those of an empty measurement.
 #![no_std]
@@ -8,8 +7,8 @@
 use backpropamine::network::Network;
 use backpropamine::scalar::Scalar;
 use core::hint::black_box;
-use core::ptr;
 use cortex_m_rt::entry;
+use firmware::timer::Timer;
 
 include!(concat!(env!("OUT_DIR"), "/image.rs"));
 
@@ -31,11 +30,11 @@ fn main() -> ! {
     };
     (0..WARM_UP).for_each(&mut step);
     let timer = Timer::start();
-    let empty = timer.ticks(|number| {
+    let empty = timer.ticks(REPEATS, |number| {
         black_box(number);
     });
-    let steps = timer.ticks(step);
-    let head = timer.ticks(|_| {
+    let steps = timer.ticks(REPEATS, step);
+    let head = timer.ticks(REPEATS, |_| {
         black_box(agent.value());
     });
     defmt::println!(
@@ -45,37 +44,4 @@ fn main() -> ! {
         head.saturating_sub(empty)
     );
     firmware::exit(0)
-}
-
-/// Timer 0 of the MPS2 boards, counting down from the largest number.
-struct Timer;
-
-impl Timer {
-    const CONTROL: *mut u32 = 0x4000_0000 as *mut u32;
-    const VALUE: *mut u32 = 0x4000_0004 as *mut u32;
-    const RELOAD: *mut u32 = 0x4000_0008 as *mut u32;
-
-    fn start() -> Self {
-        // SAFETY: registers of a peripheral that nothing else uses.
-        unsafe {
-            ptr::write_volatile(Self::RELOAD, u32::MAX);
-            ptr::write_volatile(Self::VALUE, u32::MAX);
-            ptr::write_volatile(Self::CONTROL, 1);
-        }
-        Self
-    }
-
-    fn now(&self) -> u32 {
-        // SAFETY: reading the counter has no effect.
-        unsafe { ptr::read_volatile(Self::VALUE) }
-    }
-
-    /// Ticks that all repeats take together.
-    fn ticks(&self, mut run: impl FnMut(u32)) -> u32 {
-        let before = self.now();
-        for number in 0..REPEATS {
-            run(number);
-        }
-        before.wrapping_sub(self.now())
-    }
 }
