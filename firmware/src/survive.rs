@@ -90,7 +90,7 @@ fn wake<N: Source, F: NorFlash>(agent: &mut Living<N>, slots: &mut Slots<F>) -> 
     let life = match slots.load(agent) {
         Ok(life) => life,
         Err(Error::Snapshot(error)) => {
-            defmt::warn!("no snapshot to go on from: {}", error);
+            defmt::println!("no snapshot to go on from: {}", error);
             None
         }
         Err(error) => return Err(error),

@@ -234,7 +234,7 @@ fn a_run_that_takes_too_long_is_ended() {
     };
     let options = Options {
         limit: Duration::from_secs(2),
-        icount_shift: None,
+        ..Options::default()
     };
     let error = lines(&recipe, options).unwrap_err().to_string();
     assert!(error.contains("did not end within 2 s"), "{error}");
