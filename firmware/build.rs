@@ -7,6 +7,8 @@
 //! | `BPAM_LIFETIMES` | lifetimes that `cue` or `maze` runs | 20 |
 //! | `BPAM_VARIANT` `BPAM_CUES` `BPAM_BITS` `BPAM_STEPS` `BPAM_FIXED` `BPAM_FLIP` `BPAM_TIME_INPUT` | options of the cue task | the code variant's |
 //! | `BPAM_VARIANT` `BPAM_SIZE` `BPAM_STEPS` `BPAM_REWARD` `BPAM_WALL_PENALTY` `BPAM_RANDOM_START` `BPAM_GOAL_MOVES_EVERY` `BPAM_TIME_INPUT` | options of the maze | those of the preset `maze-small` |
+//! | `BPAM_SAVE` | when `survive` saves: `never`, `every:STEPS` or `improved:STEPS` (every so many steps, if the reward average improved) | `every:20` |
+//! | `BPAM_CUTS` | steps from each waking of `survive` until its power fails, such as `45,30`; then it does not fail any more | none |
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -18,6 +20,7 @@ fn main() {
         words(&out, image(&out, "image", "weights/cue-simple.bpam"));
         image(&out, "maze_image", "weights/maze-simple.bpam");
         tasks(&out);
+        survive(&out);
     }
 }
 
@@ -104,6 +107,23 @@ fn tasks(out: &Path) {
         );
         fs::write(out.join(file), source).expect("OUT_DIR is writable");
     }
+}
+
+/// Writes `survive.rs`: when to save, and when the power fails.
+fn survive(out: &Path) {
+    let save = variable("BPAM_SAVE", "every:20");
+    let policy = match save.split_once(':') {
+        None if save == "never" => "OnRequest".into(),
+        Some(("every", steps)) => format!("Every({steps})"),
+        Some(("improved", steps)) => format!("IfImproved({steps})"),
+        _ => panic!("BPAM_SAVE: expected never, every:STEPS or improved:STEPS, found {save}"),
+    };
+    let source = format!(
+        "/// When to save.\npub const POLICY: SavePolicy = SavePolicy::{policy};\n\
+         /// Steps from each waking until the power fails.\npub const CUTS: &[u32] = &[{}];\n",
+        variable("BPAM_CUTS", ""),
+    );
+    fs::write(out.join("survive.rs"), source).expect("OUT_DIR is writable");
 }
 
 /// An environment variable of the build, which cargo then watches.

@@ -316,6 +316,32 @@ macro_rules! known {
     };
 }
 
+/// The image at the beginning of a memory that may be longer, such as a slot of flash memory: the words that it says it has.
+///
+/// ```
+/// use backpropamine::image::{Header, LoadError, leading, words_of};
+/// static IMAGE: [u32; include_bytes!("../doc/tiny.bpam").len() / 4] = words_of(include_bytes!("../doc/tiny.bpam"));
+/// let mut flash = [u32::MAX; 1024];
+/// assert_eq!(leading(&flash), Err(LoadError::NotAnImage { found: u32::MAX }));
+/// flash[..IMAGE.len()].copy_from_slice(&IMAGE);
+/// assert_eq!(Header::parse(leading(&flash)?), Header::parse(&IMAGE));
+/// # Ok::<(), LoadError>(())
+/// ```
+///
+/// # Errors
+/// [`LoadError::NotAnImage`] or, if it says that it is longer than the memory, [`LoadError::Length`]. Nothing else is checked.
+pub fn leading(words: &[u32]) -> Result<&[u32], LoadError> {
+    match words {
+        [MAGIC, _, bytes, ..] => words.get(..*bytes as usize / 4).ok_or(LoadError::Length {
+            expected: *bytes,
+            found: (words.len() as u32).wrapping_mul(4),
+        }),
+        _ => Err(LoadError::NotAnImage {
+            found: words.first().copied().unwrap_or(0),
+        }),
+    }
+}
+
 impl Header {
     /// Reads and checks the header, the length and the checksum of an image.
     ///

@@ -1,7 +1,6 @@
 //! One lifetime of an agent in a task, step by step: the same code on the host, in the emulator and on a board.
 
 use crate::digest::Digest;
-use crate::health::{Health, Monitor};
 use crate::network::{Living, Source};
 use crate::policy::Policy;
 use crate::rng::{Rng, Stream};
@@ -41,15 +40,20 @@ pub struct Lifetime<'a, 'm, T, N: Source> {
 impl<'a, 'm, T: Task, N: Source> Lifetime<'a, 'm, T, N> {
     /// Resets agent and task and begins the lifetime of this seed.
     pub fn new(task: &'a mut T, agent: &'a mut Living<'m, N>, policy: Policy, seed: u64) -> Self {
-        let rng = Rng::new(seed);
-        task.reset(rng.lifetime(Stream::Task, 0));
+        task.reset(Rng::new(seed).lifetime(Stream::Task, 0));
         agent.reset();
+        Self::resume(task, agent, policy, seed, 0)
+    }
+
+    /// Goes on with the lifetime of this seed at this step, with the agent that a snapshot gave back and a task that stands where
+    /// it stood then. The digest begins anew.
+    pub fn resume(task: &'a mut T, agent: &'a mut Living<'m, N>, policy: Policy, seed: u64, step: u32) -> Self {
         Self {
             task,
             agent,
             policy,
-            actions: rng.lifetime(Stream::Action, 0),
-            step: 0,
+            actions: Rng::new(seed).lifetime(Stream::Action, 0),
+            step,
             digest: Digest::new(),
         }
     }
@@ -69,9 +73,9 @@ impl<'a, 'm, T: Task, N: Source> Lifetime<'a, 'm, T, N> {
         self.task
     }
 
-    /// What a monitor of this life has to report; it looks at every trace.
-    pub fn health<const UNITS: usize>(&mut self, monitor: &Monitor<UNITS>) -> Health {
-        monitor.report(self.agent)
+    /// The agent, for what first carries out the change that a step leaves pending: a health report, a snapshot.
+    pub fn agent_mut(&mut self) -> &mut Living<'m, N> {
+        self.agent
     }
 
     /// A digest of every action, reward, activity and modulator so far, and of all traces now.

@@ -119,8 +119,7 @@ impl core::fmt::Write for Rows {
     }
 }
 
-#[cfg(not(feature = "telemetry"))]
-fn report_step(lifetime: u32, event: &Event, m: f32) {
+pub(crate) fn report_step(lifetime: u32, event: &Event, m: f32) {
     defmt::println!(
         "{{\"step\":{{\"lifetime\":{=u32},\"step\":{=u32},\"action\":{=u32},\"reward\":{=f32},\"m\":{=f32}}}}}",
         lifetime,

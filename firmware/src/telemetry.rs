@@ -54,7 +54,7 @@ where
         if looked {
             held.iter().for_each(|step| report_step(number, step));
             held.clear();
-            report_health(number, event.step, &lifetime.health(&monitor));
+            report_health(number, event.step, &monitor.report(lifetime.agent_mut()));
         }
         if let Some(correct) = trial {
             lived.trial(number, &event, correct, m);

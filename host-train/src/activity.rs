@@ -198,9 +198,15 @@ fn draw_panel(panel: &Panel, area: &Area) -> Result<(), Failure> {
         .caption(&panel.title, ("sans-serif", 14))
         .x_label_area_size(24)
         .y_label_area_size(40)
-        .build_cartesian_2d(first - 0.5..last + 0.5, floor..1.1)?;
+        // On the right, room for the legend.
+        .build_cartesian_2d(first - 0.5..last + 0.5 + 0.15 * (last - first), floor..1.1)?;
     let label = |y: &f64| if *y < -1.0 { String::new() } else { format!("{y:.1}") };
-    chart.configure_mesh().light_line_style(WHITE).y_label_formatter(&label).draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&label)
+        .draw()?;
     draw_squares(panel, &mut chart)?;
     curve(&mut chart, panel, "reward", &RGBColor(230, 140, 20), |point| Some(point.reward))?;
     curve(&mut chart, panel, "mean |H|", &RGBColor(90, 160, 90), |point| point.trace_mean)?;

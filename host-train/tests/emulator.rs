@@ -3,7 +3,6 @@
 //! Needs the Cortex-M targets and QEMU; `cargo bpam setup --yes` installs both.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use backpropamine::image::{Header, Section, seal};
@@ -17,9 +16,8 @@ use backpropamine_train::config::Config;
 use backpropamine_train::device::board::{BOARDS, Board};
 use backpropamine_train::device::emulate::{ImageForBuild, Run};
 use backpropamine_train::device::emulator::{self, Options};
-use backpropamine_train::device::firmware::{Firmware, Recipe};
+use backpropamine_train::device::firmware::Recipe;
 use backpropamine_train::device::record::{self, Record};
-use backpropamine_train::device::toolchain::{Source, Toolchain};
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::rollout::Single;
 use backpropamine_train::runnable::{Choice, Runnable};
@@ -27,8 +25,11 @@ use backpropamine_train::size::{cue_image, linked_sections};
 use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
 use clap::ValueEnum;
+use firmware::FIRMWARE;
 use serde_json::Value;
 
+#[path = "common/firmware.rs"]
+mod firmware;
 #[path = "../../firmware/src/odd.rs"]
 mod odd;
 #[path = "../examples/own_task/task.rs"]
@@ -36,13 +37,6 @@ mod panel;
 
 /// One board for every processor core: M4, M3, M0, M33.
 const CORES: [&str; 4] = ["mps2-an386", "mps2-an385", "microbit", "mps2-an505"];
-
-static FIRMWARE: LazyLock<Firmware> = LazyLock::new(|| {
-    let word = std::env::var("BPAM_TOOLCHAIN").unwrap_or_else(|_| "auto".into());
-    let source = Source::from_str(&word, false).expect("BPAM_TOOLCHAIN is auto, rustup or distribution");
-    let toolchain = Toolchain::find(source, &Board::targets()).expect("no compiler for Cortex-M; type: cargo bpam setup --yes");
-    Firmware::locate(None, toolchain).expect("the tests run inside the checkout")
-});
 
 fn board(name: &str) -> &'static Board {
     Board::named(name).expect("a board of the table")
@@ -277,7 +271,7 @@ fn a_run_that_takes_too_long_is_ended() {
     };
     let options = Options {
         limit: Duration::from_secs(2),
-        icount_shift: None,
+        ..Options::default()
     };
     let error = lines(&recipe, options).unwrap_err().to_string();
     assert!(error.contains("did not end within 2 s"), "{error}");

@@ -2,6 +2,10 @@
 //!
 //! Needs the Cortex-M targets and QEMU; `cargo bpam setup --yes` installs both.
 
+#[cfg(unix)]
+#[path = "common/probe.rs"]
+mod probe;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,6 +16,8 @@ use backpropamine::lifetime::EVALUATION_SEED;
 use backpropamine_train::device::record::{self, Birth, Health, Record, Step};
 use backpropamine_train::device::recording::Recording;
 use backpropamine_train::runnable::Choice;
+#[cfg(unix)]
+use probe::{path_with, stand_in};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -194,21 +200,10 @@ fn ctrl_c_restores_the_terminal_and_keeps_the_recording() {
     assert!(!recording.records.is_empty() && record::summary(&recording.records).is_err());
 }
 
-/// A stand-in for probe-rs, which says what a board said.
-#[cfg(unix)]
-fn stand_in(folder: &Path, says: &str, ends_with: i32) {
-    use std::os::unix::fs::PermissionsExt;
-    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo probe-rs 0 && exit 0\necho \"$@\" > asked\n{says}\nexit {ends_with}\n");
-    let path = folder.join("probe-rs");
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-}
-
 #[cfg(unix)]
 fn on_board(folder: &Path) -> Output {
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     command(folder, "monitor cue --board nrf52840 --out run.jsonl")
-        .env("PATH", path)
+        .env("PATH", path_with(folder))
         .output()
         .unwrap()
 }

@@ -7,6 +7,7 @@
 #![no_main]
 
 use backpropamine::health::Monitor;
+use backpropamine::image::leading;
 use backpropamine::lifetime::MAX_INPUTS;
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
@@ -53,6 +54,7 @@ fn main() -> ! {
         one_step(task);
     }
 
+    black_box(leading(black_box(&[])).is_ok());
     load_and_step::<f32>(black_box(&[]), LOADED);
     load_and_step::<Q15>(black_box(&[]), LOADED);
     load_and_step::<Q7>(black_box(&[]), LOADED);

@@ -19,8 +19,19 @@ pub struct Board {
     pub ram: u32,
     /// The processor's clock in Hz: the emulator's, or what our firmware sets.
     pub clock: u32,
+    /// The part of the flash that holds a second image, where the firmware `slot` runs.
+    pub slot: Option<Slot>,
     /// How it runs.
     pub kind: Kind,
+}
+
+/// A part of the flash memory, as `firmware/boards/` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Its first byte.
+    pub address: u32,
+    /// Its length.
+    pub bytes: u32,
 }
 
 /// How a board runs.
@@ -49,6 +60,7 @@ pub const BOARDS: [Board; 9] = [
         flash: 256 * KIB,
         ram: 16 * KIB,
         clock: 16 * MHZ,
+        slot: None,
         kind: Kind::Emulated("microbit"),
     },
     Board {
@@ -59,6 +71,7 @@ pub const BOARDS: [Board; 9] = [
         flash: 4 * MIB,
         ram: 4 * MIB,
         clock: 20 * MHZ,
+        slot: None,
         kind: Kind::Emulated("mps2-an505"),
     },
     Board {
@@ -69,6 +82,7 @@ pub const BOARDS: [Board; 9] = [
         flash: MIB,
         ram: 128 * KIB,
         clock: 168 * MHZ,
+        slot: None,
         kind: Kind::Emulated("netduinoplus2"),
     },
     Board {
@@ -79,6 +93,10 @@ pub const BOARDS: [Board; 9] = [
         flash: MIB,
         ram: 256 * KIB,
         clock: 64 * MHZ,
+        slot: Some(Slot {
+            address: 512 * KIB,
+            bytes: 384 * KIB,
+        }),
         kind: Kind::Real("nRF52840_xxAA"),
     },
     Board {
@@ -89,6 +107,7 @@ pub const BOARDS: [Board; 9] = [
         flash: MIB,
         ram: 128 * KIB,
         clock: 168 * MHZ,
+        slot: None,
         kind: Kind::Real("STM32F405RGTx"),
     },
     Board {
@@ -99,6 +118,7 @@ pub const BOARDS: [Board; 9] = [
         flash: 2 * MIB,
         ram: 264 * KIB,
         clock: 125 * MHZ,
+        slot: None,
         kind: Kind::Real("RP2040"),
     },
 ];
@@ -112,6 +132,10 @@ const fn mps2(name: &'static str, cpu: &'static str, target: &'static str) -> Bo
         flash: 4 * MIB,
         ram: 4 * MIB,
         clock: 25 * MHZ,
+        slot: Some(Slot {
+            address: 2 * MIB,
+            bytes: 2 * MIB,
+        }),
         kind: Kind::Emulated(name),
     }
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use backpropamine::task::{cue, maze};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::board::Board;
+use super::board::{BOARDS, Board, Slot};
 use super::emulator::{self, Options};
 use super::firmware::{Elf, Firmware, Recipe};
 use super::record::{self, Record};
@@ -40,6 +40,9 @@ pub struct EmulateCommand {
     /// Change a key of the task, such as task.steps=480
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Put the network into the image slot of the firmware `slot` rather than into a program of its own
+    #[arg(long, value_name = "1", value_parser = clap::value_parser!(u32).range(1..=1))]
+    slot: Option<u32>,
     #[command(flatten)]
     setup: SetupArgs,
     /// Folder of the firmware workspace [default: the one of the checkout around the current folder]
@@ -64,11 +67,15 @@ impl EmulateCommand {
             lifetimes: self.lifetimes,
         };
         let start = Instant::now();
-        let records = run.on_board(&firmware, self.board, |record| match (record, task) {
-            (Record::Trial(trial), _) => console.say(trial_line(trial, task)),
-            (Record::Picture(rows), _) => console.say(rows.replace('/', "\n") + "\n"),
+        let see = |record: &Record| match record {
+            Record::Trial(trial) => console.say(trial_line(trial, task)),
+            Record::Picture(rows) => console.say(rows.replace('/', "\n") + "\n"),
             _ => {}
-        })?;
+        };
+        let records = match self.slot {
+            Some(_) => run.in_slot(&firmware, self.board, see),
+            None => run.on_board(&firmware, self.board, see),
+        }?;
         let equal = record::first_difference(&records, &run.on_host()?).is_none();
         let evaluation = record::evaluation(&records)?;
         let (text, measured) = match task {
@@ -130,12 +137,47 @@ impl Run<'_> {
     /// When the network is in f64, the build or the run fails, or the report is incomplete.
     pub fn on_board(&self, firmware: &Firmware, board: &'static Board, mut see: impl FnMut(&Record)) -> Result<Vec<Record>> {
         let elf = self.build(firmware, board, None)?;
+        self.follow(&elf, board, None, &mut see)
+    }
+
+    /// Puts this network into the image slot of the firmware `slot`, which is not built anew for it, and runs that on an emulated
+    /// board; every record as it comes.
+    ///
+    /// # Errors
+    /// [`ExitKind::Usage`] for a board without a slot or another task than the cue task; as [`Run::on_board`]; when another image
+    /// lived.
+    pub fn in_slot(&self, firmware: &Firmware, board: &'static Board, mut see: impl FnMut(&Record)) -> Result<Vec<Record>> {
+        let slot = slot_of(board, &self.network.words)?;
+        if self.task.name() != "cue" {
+            return Err(ExitKind::Usage(format!("--slot: the firmware `slot` runs the task cue, not {}", self.task.name())).into());
+        }
+        let image = ImageForBuild::new(self.network)?;
+        let recipe = Recipe {
+            variables: self.variables(),
+            ..Recipe::new("slot", board)
+        };
+        let elf = firmware.build(&recipe)?;
+        let mut records = self.follow(&elf, board, Some((image.path(), slot.address)), &mut see)?;
+        let lived = record::Image {
+            slot: 1,
+            checksum: self.network.header.checksum,
+        };
+        match records.first() {
+            Some(Record::Image(image)) if *image == lived => {}
+            other => bail!("expected to live: {lived:?}, found {other:?}"),
+        }
+        records.remove(0);
+        Ok(records)
+    }
+
+    fn follow(&self, elf: &Elf, board: &Board, file: Option<(&Path, u32)>, see: &mut impl FnMut(&Record)) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         let options = Options {
             limit: self.limit(),
-            icount_shift: None,
+            file,
+            ..Options::default()
         };
-        emulator::run(&elf, board, options, |line| {
+        emulator::run(elf, board, options, |line| {
             let record = Record::parse(line)?;
             see(&record);
             records.push(record);
@@ -213,6 +255,26 @@ fn maze_variables(task: maze::Config) -> Vec<(&'static str, String)> {
 
 fn variant_word(paper: bool) -> String {
     if paper { "paper" } else { "code" }.into()
+}
+
+/// The image slot of a board that has one, with room for this image.
+///
+/// # Errors
+/// [`ExitKind::Usage`] when there is none, or it is too small.
+pub(super) fn slot_of(board: &Board, image: &[u32]) -> Result<Slot, ExitKind> {
+    let bytes = 4 * image.len();
+    match board.slot {
+        Some(slot) if bytes <= slot.bytes as usize => Ok(slot),
+        Some(slot) => Err(ExitKind::Usage(format!(
+            "--slot: the image has {bytes} bytes, the slot of {} {}; use another --numeric",
+            board.name, slot.bytes
+        ))),
+        None => {
+            let names: Vec<_> = BOARDS.iter().filter(|board| board.slot.is_some()).map(|board| board.name).collect();
+            let message = format!("--slot: {} has no image slot; these have one: {}", board.name, names.join(", "));
+            Err(ExitKind::Usage(message))
+        }
+    }
 }
 
 /// A network as a file that a build can embed. Its name follows from its content, so an equal image builds nothing anew.

@@ -1,6 +1,7 @@
 //! Runs a program in QEMU and decodes what it reports.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -15,18 +16,21 @@ use super::{EMULATOR, limit};
 
 /// How to run a program.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct Options<'a> {
     /// Longest time a run may take.
     pub limit: Duration,
     /// Counts instructions: every one advances the emulated time by `2^shift` nanoseconds.
     pub icount_shift: Option<u8>,
+    /// A file to lie in the board's memory at this address.
+    pub file: Option<(&'a Path, u32)>,
 }
 
-impl Default for Options {
+impl Default for Options<'_> {
     fn default() -> Self {
         Self {
             limit: Duration::from_secs(120),
             icount_shift: None,
+            file: None,
         }
     }
 }
@@ -61,6 +65,11 @@ fn start(elf: &Elf, board: &Board, options: Options) -> Result<Child> {
         .arg(&*elf.file);
     if let Some(shift) = options.icount_shift {
         command.args(["-icount", &format!("shift={shift}")]);
+    }
+    if let Some((file, address)) = options.file {
+        // A comma in a name would end it, so it is doubled.
+        let name = file.to_string_lossy().replace(',', ",,");
+        command.args(["-device", &format!("loader,file={name},addr={address:#x},force-raw=on")]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command

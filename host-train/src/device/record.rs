@@ -32,8 +32,19 @@ pub enum Record {
     Birth(Birth),
     /// With telemetry: how the network feels, at the end of each trial and now and then between.
     Health(Health),
+    /// Of the firmware `slot`: which image lives.
+    Image(Image),
     /// The last line: the run is complete.
     Summary(Summary),
+}
+
+/// An image of the firmware `slot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// 1 for the second slot, 0 for the program's own.
+    pub slot: u32,
+    /// Its checksum.
+    pub checksum: u32,
 }
 
 /// The beginning of a lifetime.

@@ -61,6 +61,7 @@ impl Feed {
         let options = Options {
             limit: self.limit + pause * self.steps,
             icount_shift: Some(SHIFT),
+            ..Options::default()
         };
         let mut next = Instant::now();
         emulator::run(&self.elf, self.board, options, |line| {

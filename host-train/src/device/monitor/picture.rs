@@ -88,7 +88,7 @@ impl Picture {
                 self.summary = Some(summary.clone());
                 return self.lifetime_line();
             }
-            Record::Picture(_) => {}
+            Record::Picture(_) | Record::Image(_) => {}
         }
         None
     }
