@@ -405,6 +405,60 @@ fn every_clip_and_mask_trains_into_a_network_that_the_device_runs_alike() {
 }
 
 #[test]
+fn every_clip_and_mask_learns_a_task_of_ones_own() {
+    for shape in [
+        ["network.rule=hebbian", "network.clip=decay"],
+        ["network.rule=simple", "network.clip=oja"],
+        ["network.rule=retroactive", "network.clip=soft"],
+        ["network.rule=retroactive", "network.modulated=0.5"],
+    ] {
+        let recipe = ["training.iterations=150", "training.learning_rate=0.02", "training.batch=10"];
+        let course = Single {
+            name: "follow".to_owned(),
+            make: || Follow::new(1.0),
+        };
+        let trained = meta_train(config(&[&recipe[..], &shape].concat()), course, |_| ControlFlow::Continue(())).unwrap();
+        let score = trained.metrics.last().unwrap().score;
+        assert!(score.unwrap() > 0.9, "{shape:?}: {score:?}");
+    }
+}
+
+/// The late accuracy in a hundred lifetimes.
+fn late_accuracy(model: &Model, course: &CueCourse) -> f64 {
+    let player = Player::new(model, Kernel::Portable.resolve().unwrap()).unwrap();
+    let episodes = player.play_batch(course, 0, Rng::new(99), 0, 100);
+    let scores = episodes.iter().map(|episode| course.score(0, episode));
+    let (correct, all) = scores.fold((0, 0), |(correct, all), (c, a)| (correct + c, all + a));
+    f64::from(correct) / f64::from(all)
+}
+
+/// The plateau of the cue task takes some hundred to some thousand iterations to leave, by the seed.
+#[test]
+fn a_network_with_the_soft_clip_learns_to_learn_by_its_traces() {
+    let recipe = [
+        "network.rule=simple",
+        "network.clip=soft",
+        "network.hidden=32",
+        "task.cues=2",
+        "task.steps=120",
+        "training.batch=10",
+        "training.iterations=2000",
+        "training.learning_rate=1.5e-3",
+        "training.learning_rate_end=1.5e-3",
+        "curriculum.cues=[]",
+        "run.seed=2",
+    ];
+    let config = config(&recipe);
+    let course = CueCourse::new(&config).unwrap();
+    let mut model = train_cue(&config).model;
+    let learned = late_accuracy(&model, &course);
+    assert!(learned > 0.8, "{learned}");
+    model.parameters.get_mut("recurrent.alpha").unwrap().values.fill(0.0);
+    let innate = late_accuracy(&model, &course);
+    assert!(innate < 0.65, "{innate} without the traces");
+}
+
+#[test]
 fn the_mask_stays_and_the_hebbian_rate_learns() {
     let config = config(&["network.rule=retroactive", "network.modulated=0.75", "network.eta=neuron"]);
     let trained = train_cue(&config).model;
