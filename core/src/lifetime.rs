@@ -63,17 +63,13 @@ impl<'a, 'm, T: Task, N: Source> Lifetime<'a, 'm, T, N> {
         self.agent
     }
 
-    /// The agent, for a change between steps: a freeze, or traces that are not as they were learned.
-    pub fn agent_mut(&mut self) -> &mut Living<'m, N> {
-        self.agent
-    }
-
     /// The task, for a look at it between steps.
     pub fn task(&self) -> &T {
         self.task
     }
 
-    /// The agent, for what first carries out the change that a step leaves pending: a health report, a snapshot.
+    /// The agent, for what first carries out the change that a step leaves pending, a health report or a snapshot, and for a change
+    /// between steps: a freeze, or traces that are not as they were learned.
     pub fn agent_mut(&mut self) -> &mut Living<'m, N> {
         self.agent
     }

@@ -163,6 +163,10 @@ pub struct TrainingOptions {
     pub norm_clip: f64,
     /// An update with a larger norm is left out; 0 for never.
     pub norm_skip: f64,
+    /// So many updates left out in a row take network and optimiser back to their last good copy; 0 for never.
+    pub rollback_after: u32,
+    /// Iterations between two good copies.
+    pub rollback_every: u32,
     /// Whether the rate of the eligibility trace is kept within [0, 1].
     pub clamp_eta: bool,
 }
@@ -450,7 +454,12 @@ impl Config {
         ] {
             check(key, weight, "0 or more", weight >= 0.0 && weight.is_finite())?;
         }
-        check("training.iterations", training.iterations, "1 or more", training.iterations > 0)?;
+        for (key, count) in [
+            ("training.iterations", training.iterations),
+            ("training.rollback_every", training.rollback_every),
+        ] {
+            check(key, count, "1 or more", count > 0)?;
+        }
         for (key, batch) in [("training.batch", training.batch), ("curriculum.batch", curriculum.batch)] {
             check(key, batch, "1 … 65536", (1..=65536).contains(&batch))?;
         }

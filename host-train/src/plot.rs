@@ -1,5 +1,5 @@
 //! `plot`: learning curves of runs as an SVG: the median over seeds and the quartiles around it. Of recordings, see
-//! [`activity`](crate::activity).
+//! [`activity`].
 
 use std::path::{Path, PathBuf};
 

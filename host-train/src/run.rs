@@ -14,7 +14,7 @@
 //! bytes as one that was not.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::archive::Archive;
 use crate::cli::ExitKind;
 use crate::config::Config;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, WriteError};
 use crate::interrupt;
 use crate::plot;
 use crate::recurrence::Kernel;
@@ -65,7 +65,9 @@ pub fn train_in<C: Course>(
     let mut log = MetricsLog::open(run.file(METRICS), trainer.iteration())?;
     run.checkpoint(&trainer, &mut log)?;
     while !trainer.finished() {
-        let metrics = trainer.iterate()?;
+        let metrics = trainer
+            .iterate()
+            .with_context(|| format!("{}: stopped, the last checkpoint is kept", folder.display()))?;
         log.append(&metrics)?;
         let full_iterations = (trainer.curriculum().full_iterations, trainer.config().training.iterations);
         progress(Progress {
@@ -188,6 +190,7 @@ fn environment(config: &Config) -> String {
 
 /// `metrics.jsonl`, open at its end.
 struct MetricsLog {
+    path: PathBuf,
     file: BufWriter<File>,
 }
 
@@ -205,19 +208,24 @@ impl MetricsLog {
         let mut file = options.write(true).create(true).truncate(false).open(&path).with_context(context)?;
         file.set_len(end as u64).with_context(context)?;
         file.seek(SeekFrom::End(0)).with_context(context)?;
-        Ok(Self {
-            file: BufWriter::new(file),
-        })
+        let file = BufWriter::new(file);
+        Ok(Self { path, file })
     }
 
     fn append(&mut self, metrics: &Metrics) -> Result<()> {
-        serde_json::to_writer(&mut self.file, metrics)?;
-        Ok(self.file.write_all(b"\n")?)
+        let line = serde_json::to_string(metrics)?;
+        let written = writeln!(self.file, "{line}");
+        Ok(written.map_err(|source| self.error(source))?)
     }
 
-    fn make_durable(&mut self) -> Result<()> {
-        self.file.flush().context("the metrics cannot be written")?;
-        Ok(self.file.get_ref().sync_data()?)
+    fn make_durable(&mut self) -> Result<(), WriteError> {
+        let durable = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
+        durable.map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> WriteError {
+        let file = self.path.clone();
+        WriteError { file, source }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::config::{Config, TrainingOptions};
 use crate::cuda::{self, Machine, World};
 use crate::curriculum::{Curriculum, Next};
 use crate::files::FileError;
-use crate::model::{FORMAT, Model, SQUASHES, clip_word, rule_word};
+use crate::model::{FORMAT, Model, Parameter, SQUASHES, clip_word, rule_word};
 use crate::optim::{self, Adam, Gradients, Moments};
 use crate::recurrence::Path;
 use crate::rollout::{Course, Episode, Player};
@@ -38,7 +38,7 @@ use crate::rollout::{Course, Episode, Player};
 /// So many updates left out in a row are a network that has blown up.
 const SKIPS_IN_A_ROW: u32 = 100;
 
-const STATE_FORMAT: &str = "backpropamine-state/1";
+const STATE_FORMAT: &str = "backpropamine-state/2";
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +68,8 @@ pub struct Metrics {
     pub learning_rate: f64,
     /// Whether the update was left out because of its norm.
     pub skipped: bool,
+    /// Roll-backs so far, the one after this iteration included.
+    pub rolled_back: u32,
 }
 
 /// A finished run.
@@ -112,6 +114,16 @@ pub struct Trainer<C> {
     curriculum: Curriculum,
     iteration: u32,
     skips_in_a_row: u32,
+    good: Option<GoodCopy>,
+    rolled_back: u32,
+}
+
+/// Network and optimiser before an update whose gradient was not too long: what to go back to when gradients explode.
+#[derive(Clone, Debug, PartialEq)]
+struct GoodCopy {
+    iteration: u32,
+    parameters: BTreeMap<String, Parameter>,
+    adam: Adam,
 }
 
 impl<C: Course> Trainer<C> {
@@ -147,6 +159,8 @@ impl<C: Course> Trainer<C> {
             curriculum: Curriculum::default(),
             iteration: 0,
             skips_in_a_row: 0,
+            good: None,
+            rolled_back: 0,
         })
     }
 
@@ -168,6 +182,11 @@ impl<C: Course> Trainer<C> {
     /// Stage, attempt and score.
     pub fn curriculum(&self) -> &Curriculum {
         &self.curriculum
+    }
+
+    /// How often network and optimiser went back to an earlier copy.
+    pub fn rolled_back(&self) -> u32 {
+        self.rolled_back
     }
 
     /// Whether all iterations of the full task are made.
@@ -214,6 +233,7 @@ impl<C: Course> Trainer<C> {
         );
         let skipped = training.norm_skip > 0.0 && norm > training.norm_skip;
         if !skipped {
+            self.keep_good_copy();
             self.update(&gradients, norm, rate);
         }
         let mut metrics = Metrics {
@@ -229,6 +249,7 @@ impl<C: Course> Trainer<C> {
             norm,
             learning_rate: rate,
             skipped,
+            rolled_back: self.rolled_back,
         };
         self.iteration += 1;
         let next = self.curriculum.record(score, stages, &self.config.curriculum);
@@ -244,8 +265,36 @@ impl<C: Course> Trainer<C> {
             );
             self.curriculum.restart();
             self.begin_again()?;
+        } else {
+            self.roll_back_if_due();
         }
+        metrics.rolled_back = self.rolled_back;
         Ok(metrics)
+    }
+
+    /// Copies network and optimiser, for which the gradient has just vouched, unless there is a copy that is young enough.
+    fn keep_good_copy(&mut self) {
+        let training = &self.config.training;
+        let age = self.good.as_ref().map(|good| self.iteration - good.iteration);
+        if training.rollback_after > 0 && age.is_none_or(|age| age >= training.rollback_every) {
+            self.good = Some(GoodCopy {
+                iteration: self.iteration,
+                parameters: self.model.parameters.clone(),
+                adam: self.adam.clone(),
+            });
+        }
+    }
+
+    /// Goes back to the last good copy each time that so many updates in a row were left out. The episodes to come are
+    /// others, so the way from there is another one, too.
+    fn roll_back_if_due(&mut self) {
+        let after = self.config.training.rollback_after;
+        let due = after > 0 && self.skips_in_a_row > 0 && self.skips_in_a_row.is_multiple_of(after);
+        if let Some(good) = self.good.as_ref().filter(|_| due) {
+            self.model.parameters = good.parameters.clone();
+            self.adam = good.adam.clone();
+            self.rolled_back += 1;
+        }
     }
 
     fn update(&mut self, gradients: &Gradients, norm: f64, rate: f64) {
@@ -264,6 +313,7 @@ impl<C: Course> Trainer<C> {
         self.model = initial_model(&self.config, &self.course, self.curriculum.attempt)?;
         self.adam = Adam::default();
         self.skips_in_a_row = 0;
+        self.good = None;
         Ok(())
     }
 
@@ -272,28 +322,23 @@ impl<C: Course> Trainer<C> {
     /// # Errors
     /// When the curriculum cannot be written as JSON.
     pub fn state(&self) -> Result<Archive> {
-        let mut archive = Archive::default();
-        for (name, parameter) in &self.model.parameters {
-            let mut put = |kind: &str, values: &[f32]| {
-                archive
-                    .tensors
-                    .insert(format!("{kind}.{name}"), Tensor::from_f32(&parameter.shape, values));
-            };
-            put("model", &parameter.values);
-            if let Some(moments) = self.adam.moments.get(name) {
-                put("adam.first", &moments.first);
-                put("adam.second", &moments.second);
-            }
-        }
         let words = [
             ("format", STATE_FORMAT.to_owned()),
             ("config", self.config.to_toml()),
             ("iteration", self.iteration.to_string()),
-            ("adam_updates", self.adam.updates.to_string()),
             ("skips_in_a_row", self.skips_in_a_row.to_string()),
+            ("rolled_back", self.rolled_back.to_string()),
             ("curriculum", serde_json::to_string(&self.curriculum)?),
         ];
-        archive.metadata = words.map(|(key, word)| (key.to_owned(), word)).into();
+        let mut archive = Archive {
+            metadata: words.map(|(key, word)| (key.to_owned(), word)).into(),
+            ..Archive::default()
+        };
+        put_network(&mut archive, "", &self.model.parameters, &self.adam);
+        if let Some(good) = &self.good {
+            archive.metadata.insert(GOOD_ITERATION.to_owned(), good.iteration.to_string());
+            put_network(&mut archive, GOOD, &good.parameters, &good.adam);
+        }
         Ok(archive)
     }
 
@@ -313,26 +358,46 @@ impl<C: Course> Trainer<C> {
         )?;
         trainer.iteration = state.parse("iteration")?;
         trainer.skips_in_a_row = state.parse("skips_in_a_row")?;
-        trainer.adam.updates = state.parse("adam_updates")?;
+        trainer.rolled_back = state.parse("rolled_back")?;
         let text = state.word("curriculum")?;
         trainer.curriculum =
             serde_json::from_str(text).map_err(|error| state.error("metadata curriculum", "the position in the curriculum", error))?;
-        let mut known = 0;
-        for (name, parameter) in &mut trainer.model.parameters {
-            parameter.values = state.tensor("model", name, &parameter.shape)?;
-            known += 1;
-            if state.archive.tensors.contains_key(&format!("adam.first.{name}")) {
-                let first = state.tensor("adam.first", name, &parameter.shape)?;
-                let second = state.tensor("adam.second", name, &parameter.shape)?;
-                trainer.adam.moments.insert(name.clone(), Moments { first, second });
-                known += 2;
-            }
+        let mut known = state.network("", &mut trainer.model.parameters, &mut trainer.adam)?;
+        if state.archive.metadata.contains_key(GOOD_ITERATION) {
+            let mut good = GoodCopy {
+                iteration: state.parse(GOOD_ITERATION)?,
+                parameters: trainer.model.parameters.clone(),
+                adam: Adam::default(),
+            };
+            known += state.network(GOOD, &mut good.parameters, &mut good.adam)?;
+            trainer.good = Some(good);
         }
         let found = state.archive.tensors.len();
         if found != known {
             return Err(state.error("tensors", format!("{known} tensors"), format!("{found}")).into());
         }
         Ok(trainer)
+    }
+}
+
+/// What the good copy's names in a state begin with.
+const GOOD: &str = "good.";
+const GOOD_ITERATION: &str = "good.iteration";
+
+/// Adds a network and its optimiser to a state, under names that begin with `prefix`.
+fn put_network(archive: &mut Archive, prefix: &str, parameters: &BTreeMap<String, Parameter>, adam: &Adam) {
+    let updates = (format!("{prefix}adam_updates"), adam.updates.to_string());
+    archive.metadata.extend([updates]);
+    for (name, parameter) in parameters {
+        let mut put = |kind: &str, values: &[f32]| {
+            let tensor = Tensor::from_f32(&parameter.shape, values);
+            archive.tensors.insert(format!("{prefix}{kind}.{name}"), tensor);
+        };
+        put("model", &parameter.values);
+        if let Some(moments) = adam.moments.get(name) {
+            put("adam.first", &moments.first);
+            put("adam.second", &moments.second);
+        }
     }
 }
 
@@ -378,8 +443,25 @@ impl State<'_> {
             .map_err(|_| self.error(&format!("metadata {key}"), "a whole number", word))
     }
 
-    fn tensor(&self, kind: &str, name: &str, shape: &[usize]) -> Result<Vec<f32>, FileError> {
-        let name = format!("{kind}.{name}");
+    /// What [`put_network`] put there, into parameters of the shapes they must have; returns the number of tensors.
+    fn network(&self, prefix: &str, parameters: &mut BTreeMap<String, Parameter>, adam: &mut Adam) -> Result<usize, FileError> {
+        adam.updates = self.parse(&format!("{prefix}adam_updates"))?;
+        let mut known = 0;
+        for (name, parameter) in parameters {
+            let tensor = |kind: &str| self.tensor(format!("{prefix}{kind}.{name}"), &parameter.shape);
+            let values = tensor("model")?;
+            known += 1;
+            if self.archive.tensors.contains_key(&format!("{prefix}adam.first.{name}")) {
+                let [first, second] = [tensor("adam.first")?, tensor("adam.second")?];
+                adam.moments.insert(name.clone(), Moments { first, second });
+                known += 2;
+            }
+            parameter.values = values;
+        }
+        Ok(known)
+    }
+
+    fn tensor(&self, name: String, shape: &[usize]) -> Result<Vec<f32>, FileError> {
         let expected = format!("an F32 tensor of shape {shape:?}");
         let tensor = self.archive.tensors.get(&name);
         let tensor = tensor.ok_or_else(|| self.error(&name, &expected, "none"))?;

@@ -21,6 +21,7 @@ use crate::model::rule_word;
 use crate::rollout::Course;
 use crate::run::{self, Progress};
 use crate::task::{CueCourse, MazeCourse};
+use crate::train::Metrics;
 
 /// Meta-train a network: find out how it should learn
 #[derive(Debug, Args)]
@@ -30,8 +31,8 @@ Every key of a preset (host-train/presets/cue-small.toml has them all) can be se
 maze-small, maze-paper, maze-code, maze-fanout) or a TOML file.
 The folder gets config.toml, metrics.jsonl, model.safetensors, state.safetensors, curve.svg and env.json.
 
-JSON: runs, one object per seed: seed, folder, rule, iterations, restarts, score (in training: late
-accuracy; in the maze, hits as a share of the searcher's), seconds.
+JSON: runs, one object per seed: seed, folder, rule, iterations, restarts, rolled_back (how often the network went back
+to an earlier copy), score (in training: late accuracy; in the maze, hits as a share of the searcher's), seconds.
 
 Example: backpropamine train cue --rule simple --seed 1,2,5-9 --out runs/simple")]
 pub struct TrainCommand {
@@ -204,6 +205,7 @@ impl TrainCommand {
             "rule": rule_word(trainer.config().network.rule),
             "iterations": trainer.iteration(),
             "restarts": curriculum.attempt,
+            "rolled_back": trainer.rolled_back(),
             "score": score,
             "seconds": seconds,
         }))
@@ -274,6 +276,8 @@ pub(crate) struct Display {
     score_name: String,
     every: u32,
     full: bool,
+    /// Restarts and roll-backs at the last iteration seen.
+    seen: Option<(u32, u32)>,
     /// What its lines begin with.
     prefix: String,
 }
@@ -293,6 +297,7 @@ impl Display {
             score_name: course.score_name().to_owned(),
             every: config.run.checkpoint_every,
             full: false,
+            seen: None,
             prefix: String::new(),
         }
     }
@@ -310,6 +315,7 @@ impl Display {
     pub(crate) fn show(&mut self, progress: &Progress) {
         let metrics = progress.metrics;
         let (made, all) = progress.full_iterations;
+        self.tell_setbacks(metrics);
         let stage = if metrics.full {
             "full task".into()
         } else {
@@ -334,6 +340,37 @@ impl Display {
                 metrics.reward,
                 metrics.norm,
             )),
+            None => {}
+        }
+    }
+
+    /// A line for every restart and every roll-back.
+    fn tell_setbacks(&mut self, metrics: &Metrics) {
+        let now = (metrics.attempt, metrics.rolled_back);
+        let Some((attempt, rolled_back)) = self.seen.replace(now).filter(|seen| *seen != now) else {
+            return;
+        };
+        let iteration = metrics.iteration + 1;
+        if metrics.attempt > attempt {
+            self.line(format_args!(
+                "iteration {iteration}: attempt {}, with new weights",
+                metrics.attempt + 1
+            ));
+        }
+        if metrics.rolled_back > rolled_back {
+            self.line(format_args!(
+                "iteration {iteration}: gradients too large (norm {:.0}): back to the last good copy, roll-back {}",
+                metrics.norm, metrics.rolled_back
+            ));
+        }
+    }
+
+    /// A line above the bar, or among the others.
+    fn line(&self, text: std::fmt::Arguments) {
+        let note = || self.console.note(format_args!("{}{text}", self.prefix));
+        match &self.bar {
+            Some(bar) => bar.suspend(note),
+            None if self.console.is_verbose() => note(),
             None => {}
         }
     }

@@ -24,7 +24,6 @@ use backpropamine_train::runnable::{Choice, Runnable};
 use backpropamine_train::size::{cue_image, linked_sections};
 use backpropamine_train::task::TaskConfig;
 use backpropamine_train::train::Trainer;
-use clap::ValueEnum;
 use firmware::FIRMWARE;
 use serde_json::Value;
 

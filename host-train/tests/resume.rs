@@ -1,14 +1,15 @@
 //! Runs that are interrupted, killed or damaged, and go on or say why not.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backpropamine_train::archive::{Archive, Tensor};
 use backpropamine_train::config::Config;
 use backpropamine_train::task::CueCourse;
-use backpropamine_train::train::Trainer;
+use backpropamine_train::train::{Metrics, Trainer};
 
 const FILES: [&str; 4] = ["config.toml", "metrics.jsonl", "model.safetensors", "state.safetensors"];
 
@@ -73,19 +74,28 @@ fn wait_for(child: &mut Child, out: &Path, iterations: u32) -> bool {
     false
 }
 
+/// Starts the run or goes on with it, and kills it (as `kill -9` does) a random while after it has made `iterations`.
+/// Says whether it was still going on.
+fn kill_after(out: &Path, iterations: u32) -> bool {
+    let mut child = train(out, &["--resume"]).spawn().unwrap();
+    wait_for(&mut child, out, iterations);
+    std::thread::sleep(Duration::from_micros(RandomState::new().hash_one(0) % 20_000));
+    let alive = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    alive
+}
+
 #[test]
-fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+fn a_run_that_is_killed_twenty_times_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
     assert_done(&run(train(&whole, &[])));
-    let mut kills = 0;
-    for iterations in [1, 30, 90, 200, 333] {
-        let mut child = train(&torn, &["--resume"]).spawn().unwrap();
-        kills += u32::from(wait_for(&mut child, &torn, iterations));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(kills >= 3, "the runs were too short to be killed");
+    let all = iteration(&whole);
+    // Every fourth at once after its start, which may be before it has read its checkpoint.
+    let moments = (0..20).map(|kill| if kill % 4 == 3 { 0 } else { all * kill / 26 });
+    let kills = moments.filter(|&iterations| kill_after(&torn, iterations)).count();
+    assert_eq!(kills, 20, "the run was too short to be killed so often");
     assert_done(&run(train(&torn, &["--resume"])));
     assert_same_run(&whole, &torn);
     let metrics = fs::read_to_string(whole.join("metrics.jsonl")).unwrap();
@@ -120,47 +130,153 @@ fn seeds_side_by_side_leave_the_files_of_runs_of_their_own() {
     }
 }
 
-#[test]
-fn ctrl_c_saves_and_says_130() {
-    let folder = tempfile::tempdir().unwrap();
-    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
-    assert_done(&run(train(&whole, &[])));
-    let mut child = train(&broken, &[]).spawn().unwrap();
-    assert!(wait_for(&mut child, &broken, 20));
+#[cfg(unix)]
+fn send(signal: &str, child: &Child) {
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    assert_refused(&child.wait_with_output().unwrap(), 130, &["interrupted"]);
-    let metrics = fs::read_to_string(broken.join("metrics.jsonl")).unwrap();
-    assert_eq!(
-        metrics.lines().count() as u32,
-        iteration(&broken),
-        "nothing that was computed is lost"
-    );
-    assert_done(&run(train(&broken, &["--resume"])));
-    assert_same_run(&whole, &broken);
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+/// Ctrl-C, a termination, and the end of the terminal.
+#[cfg(unix)]
+#[test]
+fn signals_save_and_say_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    assert_done(&run(train(&whole, &[])));
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let broken = folder.path().join(signal);
+        let mut child = train(&broken, &[]).spawn().unwrap();
+        assert!(wait_for(&mut child, &broken, 20));
+        send(signal, &child);
+        assert_refused(&child.wait_with_output().unwrap(), 130, &["interrupted"]);
+        let metrics = fs::read_to_string(broken.join("metrics.jsonl")).unwrap();
+        let lines = metrics.lines().count() as u32;
+        assert_eq!(lines, iteration(&broken), "{signal}: nothing that was computed is lost");
+        assert_done(&run(train(&broken, &["--resume"])));
+        assert_same_run(&whole, &broken);
+    }
+}
+
+/// Under `nohup`, the run does not even stop.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_closes_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, mute, ignoring] = ["whole", "mute", "ignoring"].map(|name| folder.path().join(name));
+    assert_done(&run(train(&whole, &[])));
+    // Nobody reads its lines any more.
+    let mut command = train(&mute, &[]);
+    let quiet = command.get_args().position(|argument| argument == "--quiet");
+    assert!(quiet.is_some());
+    let loud: Vec<_> = command
+        .get_args()
+        .filter(|argument| *argument != "--quiet")
+        .map(ToOwned::to_owned)
+        .collect();
+    command = Command::new(command.get_program());
+    let mut child = command.args(&loud).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_same_run(&whole, &mute);
+
+    let inner = train(&ignoring, &[]);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(wait_for(&mut child, &ignoring, 20));
+    send("-HUP", &child);
+    assert_done(&child.wait_with_output().unwrap());
+    assert_same_run(&whole, &ignoring);
 }
 
 #[test]
-fn every_iteration_can_be_resumed_from() {
-    let settings: Vec<_> = SETTINGS
-        .iter()
-        .map(ToString::to_string)
-        .chain(["training.iterations=4".into()])
-        .collect();
-    let settings: Vec<_> = settings.into_iter().chain(["curriculum.patience=4".into()]).collect();
+fn one_thread_and_two_leave_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let outs = ["1", "2"].map(|threads| {
+        let out = folder.path().join(threads);
+        let mut command = train(&out, &[]);
+        command.env("RAYON_NUM_THREADS", threads);
+        assert_done(&run(command));
+        out
+    });
+    assert_same_run(&outs[0], &outs[1]);
+}
+
+/// Its files are then from the future.
+#[test]
+fn a_clock_that_is_set_back_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, early) = (folder.path().join("whole"), folder.path().join("early"));
+    assert_done(&run(train(&whole, &[])));
+    assert!(kill_after(&early, 100));
+    let year = Duration::from_secs(365 * 24 * 3600);
+    for entry in fs::read_dir(&early).unwrap().flatten() {
+        let file = fs::File::options().write(true).open(entry.path()).unwrap();
+        file.set_modified(SystemTime::now() + year).unwrap();
+    }
+    assert_done(&run(train(&early, &["--resume"])));
+    assert_same_run(&whole, &early);
+}
+
+/// A disk that is full after a while, by a limit on the size of files that the metrics reach.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_keeps_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, full) = (folder.path().join("whole"), folder.path().join("full"));
+    assert_done(&run(train(&whole, &[])));
+    let size = |name: &str| fs::metadata(whole.join(name)).unwrap().len();
+    let limit = size("metrics.jsonl") / 2;
+    assert!(size("state.safetensors") < limit, "the metrics are to fail first");
+    let inner = train(&full, &[]);
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -f {}; exec \"$0\" \"$@\"", limit / 512);
+    command.args(["-c", &script]).arg(inner.get_program()).args(inner.get_args());
+    assert_refused(&run(command), 1, &["metrics.jsonl", "File too large", "room"]);
+    assert!(iteration(&full) > 0 && iteration(&full) < iteration(&whole));
+    assert_done(&run(train(&full, &["--resume"])));
+    assert_same_run(&whole, &full);
+}
+
+/// Trains with these settings twice, once through a checkpoint at every iteration; returns the metrics, which are the same.
+fn resumed_at_every_iteration(more: &[&str]) -> Vec<Metrics> {
+    let settings: Vec<_> = SETTINGS.iter().chain(more).map(ToString::to_string).collect();
     let config = Config::load("cue-small", &settings).unwrap();
     let course = || CueCourse::new(&config).unwrap();
     let mut straight = Trainer::new(config.clone(), course()).unwrap();
     let mut resumed = Trainer::new(config.clone(), course()).unwrap();
+    let mut metrics = Vec::new();
     while !straight.finished() {
-        let expected = straight.iterate().unwrap();
-        assert_eq!(resumed.iterate().unwrap(), expected);
+        metrics.push(straight.iterate().unwrap());
+        assert_eq!(resumed.iterate().unwrap(), *metrics.last().unwrap());
         let bytes = resumed.state().unwrap().to_bytes().unwrap();
         assert_eq!(bytes, straight.state().unwrap().to_bytes().unwrap());
         let state = Archive::from_bytes(&bytes, "state".as_ref()).unwrap();
         resumed = Trainer::restore(straight.config().clone(), course(), &state, "state".as_ref()).unwrap();
     }
-    assert_eq!(straight.iteration(), 12);
+    metrics
+}
+
+#[test]
+fn every_iteration_can_be_resumed_from() {
+    let metrics = resumed_at_every_iteration(&["training.iterations=4", "curriculum.patience=4"]);
+    assert_eq!(metrics.len(), 12);
+}
+
+/// With a limit on the norm that every second gradient passes, so that there are roll-backs all the time.
+#[test]
+fn roll_backs_can_be_resumed_from() {
+    let short = ["training.iterations=40", "curriculum.cues=[]"];
+    let mut norms: Vec<f64> = resumed_at_every_iteration(&short).iter().map(|metrics| metrics.norm).collect();
+    norms.sort_by(f64::total_cmp);
+    let limit = format!("training.norm_skip={}", norms[norms.len() / 2]);
+    let strict = [limit.as_str(), "training.rollback_after=2", "training.rollback_every=3"];
+    let metrics = resumed_at_every_iteration(&[&short[..], &strict].concat());
+    let rolled_back = metrics.last().unwrap().rolled_back;
+    assert!(rolled_back >= 3, "{rolled_back}");
 }
 
 /// A short finished run to damage.

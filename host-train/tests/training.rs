@@ -1,17 +1,21 @@
 //! Meta-training as a whole: it learns, it gives the same bits for any number of threads, it stops when it must.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
 use backpropamine::rng::{Lifetime, Rng};
 use backpropamine::task::{Outcome, Task};
+use backpropamine_train::archive::Archive;
 use backpropamine_train::config::Config;
 use backpropamine_train::eval::evaluate;
 use backpropamine_train::export::f32_image;
 use backpropamine_train::model::Model;
 use backpropamine_train::recurrence::Kernel;
 use backpropamine_train::rollout::{Course, Player, Single};
+use backpropamine_train::run::train_in;
 use backpropamine_train::runnable::Choice;
 use backpropamine_train::task::CueCourse;
 use backpropamine_train::train::{Trained, Trainer, meta_train};
@@ -166,6 +170,144 @@ fn large_gradients_are_left_out_until_the_run_gives_up() {
     assert!(error.contains("diverged"), "{error}");
 }
 
+/// A course of [`Follow`] whose price can be changed while it is trained on.
+struct Market(Arc<AtomicU32>);
+
+impl Market {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU32::new(1.0f32.to_bits())))
+    }
+
+    fn set(&self, price: f32) {
+        self.0.store(price.to_bits(), Ordering::Relaxed);
+    }
+
+    fn course(&self) -> impl Course + use<> {
+        let price = Arc::clone(&self.0);
+        Single {
+            name: "market".to_owned(),
+            make: move || Follow::new(f32::from_bits(price.load(Ordering::Relaxed))),
+        }
+    }
+}
+
+#[test]
+fn exploding_gradients_bring_the_last_good_copy_back() {
+    let settings = [
+        "network.rule=retroactive",
+        "training.iterations=60",
+        "training.rollback_after=5",
+        "training.rollback_every=10",
+    ];
+    let market = Market::new();
+    let mut trainer = Trainer::new(config(&settings), market.course()).unwrap();
+    let mut networks = Vec::new();
+    for iteration in 0..40 {
+        let state = trainer.state().unwrap();
+        let network = state.tensors.into_iter().filter(|(name, _)| !name.starts_with("good."));
+        networks.push((network.collect::<Vec<_>>(), state.metadata["adam_updates"].clone()));
+        market.set(if (20..32).contains(&iteration) { 1e6 } else { 1.0 });
+        let metrics = trainer.iterate().unwrap();
+        assert_eq!(metrics.skipped, (20..32).contains(&iteration));
+        let expected = [(0, 0), (24, 1), (29, 2)].iter().rfind(|(from, _)| iteration >= *from).unwrap().1;
+        assert_eq!(metrics.rolled_back, expected, "after iteration {iteration}");
+    }
+    // Twelve updates were left out, the network went back to the copy made before the update of iteration 10, twice, and on
+    // from there when the gradients were small again.
+    assert!(networks[25] == networks[10] && networks[32] == networks[10]);
+    assert!(networks[24] != networks[10] && networks[33] != networks[10]);
+}
+
+#[test]
+fn roll_backs_are_off_where_the_published_recipe_has_none() {
+    for preset in ["cue-code", "maze-code"] {
+        assert_eq!(Config::load(preset, &[]).unwrap().training.rollback_after, 0, "{preset}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_leaves_the_last_checkpoint_to_go_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
+    let config = || config(&["network.rule=simple", "training.iterations=30", "run.checkpoint_every=4"]);
+    let market = Market::new();
+    train_in(&whole, config(), market.course(), false, |_| ()).unwrap();
+    let spoil = |iteration| {
+        if iteration >= 17 {
+            market.set(f32::NAN)
+        }
+    };
+    let outcome = train_in(&torn, config(), market.course(), false, |progress| {
+        spoil(progress.metrics.iteration)
+    });
+    let error = format!("{:#}", outcome.err().unwrap());
+    for part in ["torn", "the last checkpoint is kept", "iteration 18 is not finite", "learning_rate"] {
+        assert!(error.contains(part), "{part:?} is missing in {error}");
+    }
+    let state = Archive::read(&torn.join("state.safetensors")).unwrap();
+    assert_eq!(state.metadata["iteration"], "16");
+    Model::load(&torn.join("model.safetensors")).unwrap();
+    market.set(1.0);
+    train_in(&torn, config(), market.course(), true, |_| ()).unwrap();
+    for name in ["metrics.jsonl", "model.safetensors", "state.safetensors"] {
+        let [whole, torn] = [&whole, &torn].map(|run| std::fs::read(run.join(name)).unwrap());
+        assert!(whole == torn, "{name} differs");
+    }
+}
+
+/// What makes no sense, and a part of the sentence that says so.
+#[test]
+fn nonsense_is_refused_by_a_sentence() {
+    let nonsense: [(&[&str], &str); 19] = [
+        (
+            &["network.clip=decay", "network.rule=retroactive"],
+            "hard:C or soft with the retroactive rule",
+        ),
+        (
+            &["network.clip=oja", "network.rule=retroactive"],
+            "hard:C or soft with the retroactive rule",
+        ),
+        (&["network.clip=hard:0"], "`hard:0` is not hard:C with a finite C above 0"),
+        (&["network.clip=-1"], "`-1` is not hard:C"),
+        (&["network.clip=middling"], "`middling` is not hard:C"),
+        (&["network.modulated=0"], "more than 0, at most 1"),
+        (&["network.modulated=1.5"], "more than 0, at most 1"),
+        (&["network.modulated=0.5", "network.rule=hebbian"], "a rule with a modulator"),
+        (&["network.modulated=0.5", "network.rule=none"], "a rule with a modulator"),
+        (
+            &["network.modulated=0.01"],
+            "some neurons of both kinds, found 0.01, 0 of 8 neurons",
+        ),
+        (
+            &["network.modulated=0.99"],
+            "some neurons of both kinds, found 0.99, 8 of 8 neurons",
+        ),
+        (&["network.modulators=2"], "fan_out = true"),
+        (&["network.squash=relu"], "`relu` is none of"),
+        (&["network.alpha=row"], "`row` is none of"),
+        (&["training.rollback_every=0"], "1 or more"),
+        (&["init.alpha=[1,-1]"], "from <= to"),
+        (&["curriculum.window=0"], "1 or more"),
+        (&["task.bits=1"], "bits"),
+        (&["task.steps=0"], "steps"),
+    ];
+    for (settings, sentence) in nonsense {
+        let small = ["network.hidden=8", "network.rule=simple"];
+        let settings: Vec<String> = small.iter().chain(settings).map(ToString::to_string).collect();
+        let course = Config::load("cue-small", &settings).and_then(|config| CueCourse::new(&config));
+        let error = format!("{:#}", course.err().unwrap_or_else(|| panic!("{settings:?} is taken")));
+        assert!(error.contains(sentence), "{settings:?}: {error}");
+    }
+}
+
+#[test]
+fn a_number_is_the_limit_of_a_hard_clip() {
+    for (text, word) in [("2", "hard:2"), ("1.5", "hard:1.5"), ("hard:2", "hard:2"), ("soft", "soft")] {
+        let trained = train_cue(&config(&["network.rule=simple", &format!("network.clip={text}")]));
+        assert_eq!(trained.model.metadata["clip"], word);
+    }
+}
+
 #[test]
 fn the_rate_of_the_eligibility_trace_stays_a_share() {
     let settings = [
@@ -260,6 +402,60 @@ fn every_clip_and_mask_trains_into_a_network_that_the_device_runs_alike() {
         let error = off_the_device(&trained, &lost, &course);
         assert!(error > 1e-2, "{:?}: {error}", config.network);
     }
+}
+
+#[test]
+fn every_clip_and_mask_learns_a_task_of_ones_own() {
+    for shape in [
+        ["network.rule=hebbian", "network.clip=decay"],
+        ["network.rule=simple", "network.clip=oja"],
+        ["network.rule=retroactive", "network.clip=soft"],
+        ["network.rule=retroactive", "network.modulated=0.5"],
+    ] {
+        let recipe = ["training.iterations=150", "training.learning_rate=0.02", "training.batch=10"];
+        let course = Single {
+            name: "follow".to_owned(),
+            make: || Follow::new(1.0),
+        };
+        let trained = meta_train(config(&[&recipe[..], &shape].concat()), course, |_| ControlFlow::Continue(())).unwrap();
+        let score = trained.metrics.last().unwrap().score;
+        assert!(score.unwrap() > 0.9, "{shape:?}: {score:?}");
+    }
+}
+
+/// The late accuracy in a hundred lifetimes.
+fn late_accuracy(model: &Model, course: &CueCourse) -> f64 {
+    let player = Player::new(model, Kernel::Portable.resolve().unwrap()).unwrap();
+    let episodes = player.play_batch(course, 0, Rng::new(99), 0, 100);
+    let scores = episodes.iter().map(|episode| course.score(0, episode));
+    let (correct, all) = scores.fold((0, 0), |(correct, all), (c, a)| (correct + c, all + a));
+    f64::from(correct) / f64::from(all)
+}
+
+/// The plateau of the cue task takes some hundred to some thousand iterations to leave, by the seed.
+#[test]
+fn a_network_with_the_soft_clip_learns_to_learn_by_its_traces() {
+    let recipe = [
+        "network.rule=simple",
+        "network.clip=soft",
+        "network.hidden=32",
+        "task.cues=2",
+        "task.steps=120",
+        "training.batch=10",
+        "training.iterations=2000",
+        "training.learning_rate=1.5e-3",
+        "training.learning_rate_end=1.5e-3",
+        "curriculum.cues=[]",
+        "run.seed=2",
+    ];
+    let config = config(&recipe);
+    let course = CueCourse::new(&config).unwrap();
+    let mut model = train_cue(&config).model;
+    let learned = late_accuracy(&model, &course);
+    assert!(learned > 0.8, "{learned}");
+    model.parameters.get_mut("recurrent.alpha").unwrap().values.fill(0.0);
+    let innate = late_accuracy(&model, &course);
+    assert!(innate < 0.65, "{innate} without the traces");
 }
 
 #[test]

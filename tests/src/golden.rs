@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use backpropamine::lifetime::{EVALUATION_SEED, Lifetime};
 use backpropamine::network::{Agent, Network};
 use backpropamine::policy::Policy;
-use backpropamine::rule::{Granularity, Rule, Squash};
+use backpropamine::rule::{Clip, Granularity, Rule, Squash};
 use backpropamine::scalar::{Q7, Q15, Scalar};
 use backpropamine::task::Task;
 use backpropamine::task::cue::{Config, Cue};
@@ -34,8 +34,9 @@ pub fn images() -> Vec<(String, Vec<u32>)> {
         .collect()
 }
 
-/// Between them they have every rule, granularity, nonlinearity and head, odd and even row lengths, and a row longer than a block.
-fn shapes() -> [(&'static str, Shape); 5] {
+/// Between them they have every rule, clip, granularity, nonlinearity and head, odd and even row lengths, and a row longer
+/// than a block.
+fn shapes() -> [(&'static str, Shape); 8] {
     let network = |rule, hidden| Shape::new(rule, 27, hidden, 2);
     [
         ("none", network(Rule::NonPlastic, 7)),
@@ -68,6 +69,30 @@ fn shapes() -> [(&'static str, Shape); 5] {
                 hebbian_eta: Granularity::PerConnection,
                 value: false,
                 ..network(Rule::Retroactive, 9)
+            },
+        ),
+        (
+            "soft",
+            Shape {
+                clip_kind: Clip::Soft,
+                hebbian_eta: Granularity::PerNeuron,
+                ..network(Rule::Retroactive, 10)
+            },
+        ),
+        (
+            "decay",
+            Shape {
+                clip_kind: Clip::Decay,
+                squash: Squash::Sigmoid,
+                ..network(Rule::Modulated, 11)
+            },
+        ),
+        (
+            "oja",
+            Shape {
+                clip_kind: Clip::Oja,
+                eta: Granularity::PerConnection,
+                ..network(Rule::Hebbian, 12)
             },
         ),
     ]

@@ -48,6 +48,15 @@ fn main() -> ! {
         "masked-f32": f32,
         "masked-q15": Q15,
         "masked-q7": Q7,
+        "soft-f32": f32,
+        "soft-q15": Q15,
+        "soft-q7": Q7,
+        "decay-f32": f32,
+        "decay-q15": Q15,
+        "decay-q7": Q7,
+        "oja-f32": f32,
+        "oja-q15": Q15,
+        "oja-q7": Q7,
     );
     defmt::println!("end");
     firmware::exit(0)

@@ -44,7 +44,8 @@ impl Feed {
         Ok(Self {
             elf: run.build(firmware, board, Some(&format!("{transport},telemetry")))?,
             board,
-            limit: run.limit(),
+            // A step's report takes longer than the step.
+            limit: 10 * run.limit(),
             steps: run.lifetimes.saturating_mul(run.task.steps()),
         })
     }

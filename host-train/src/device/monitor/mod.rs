@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use backpropamine::image::Header;
+use backpropamine::task::cue;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -141,8 +142,11 @@ impl MonitorCommand {
             let message = format!("monitor {wanted}: {} was trained for the task {}", model.display(), task.name());
             return Err(ExitKind::Usage(message));
         }
-        if !self.board.is_emulated() && wanted != "cue" {
-            let message = format!("monitor {wanted} --board {board}: the real boards' task is cue; use an emulated board");
+        if !self.board.is_emulated() && task != TaskConfig::Cue(cue::Config::default()) {
+            let message = format!(
+                "--board {board}: a person teaches the cue task with 120 steps there, whatever the network was trained on; \
+                 give --set task.steps=120, or use an emulated board"
+            );
             return Err(ExitKind::Usage(message));
         }
         Ok(())
@@ -157,14 +161,17 @@ impl MonitorCommand {
         let written = files::replace_file(out, |file| {
             let mut file = BufWriter::new(file);
             watched = watch(&mut file);
-            match &watched {
-                Err(error) if !error.is::<Interrupted>() => Err(io::Error::other("there is nothing to record")),
-                _ => file.flush(),
+            if is_whole(&watched) {
+                file.flush()
+            } else {
+                Err(io::Error::other("there is nothing to record"))
             }
         });
-        watched?;
-        let file = out.clone();
-        written.map_err(|source| WriteError { file, source }.into())
+        if is_whole(&watched) {
+            let file = out.clone();
+            written.map_err(|source| WriteError { file, source })?;
+        }
+        watched
     }
 
     /// Sums up, and compares an emulated board with the host.
@@ -188,6 +195,11 @@ impl MonitorCommand {
         });
         Report::with_success(cli::merged(shared, picture.figures()), equal != Some(false))
     }
+}
+
+/// Whether what a run reported is to be kept.
+fn is_whole(watched: &Result<()>) -> bool {
+    watched.as_ref().err().is_none_or(|error| error.is::<Interrupted>())
 }
 
 /// What the first line of the recording says.
