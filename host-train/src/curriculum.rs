@@ -196,8 +196,10 @@ mod tests {
     fn the_entropy_weight_falls_only_where_an_end_is_given() {
         let mut training = Config::default().training;
         (training.entropy_weight, training.entropy_weight_end) = (0.5, None);
-        let mut curriculum = Curriculum::default();
-        curriculum.full_iterations = training.iterations / 2;
+        let curriculum = Curriculum {
+            full_iterations: training.iterations / 2,
+            ..Curriculum::default()
+        };
         assert_eq!(curriculum.entropy_weight(&training), 0.5);
         training.entropy_weight_end = Some(0.25);
         assert_eq!(curriculum.entropy_weight(&training), 0.375);

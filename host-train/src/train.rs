@@ -22,6 +22,7 @@ use backpropamine::rng::{Lifetime, Rng, Stream};
 use backpropamine::rule::Rule;
 use backpropamine::task::Task;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::a2c::{self, Loss};
 use crate::archive::{Archive, Tensor};
@@ -33,6 +34,7 @@ use crate::files::FileError;
 use crate::model::{FORMAT, Model, Parameter, SQUASHES, clip_word, rule_word};
 use crate::optim::{self, Adam, Gradients, Moments};
 use crate::recurrence::Path;
+use crate::rollback::{GoodCopy, Rollback};
 use crate::rollout::{Course, Episode, Player};
 
 /// So many updates left out in a row are a network that has blown up.
@@ -114,16 +116,7 @@ pub struct Trainer<C> {
     curriculum: Curriculum,
     iteration: u32,
     skips_in_a_row: u32,
-    good: Option<GoodCopy>,
-    rolled_back: u32,
-}
-
-/// Network and optimiser before an update whose gradient was not too long: what to go back to when gradients explode.
-#[derive(Clone, Debug, PartialEq)]
-struct GoodCopy {
-    iteration: u32,
-    parameters: BTreeMap<String, Parameter>,
-    adam: Adam,
+    rollback: Rollback,
 }
 
 impl<C: Course> Trainer<C> {
@@ -159,8 +152,7 @@ impl<C: Course> Trainer<C> {
             curriculum: Curriculum::default(),
             iteration: 0,
             skips_in_a_row: 0,
-            good: None,
-            rolled_back: 0,
+            rollback: Rollback::default(),
         })
     }
 
@@ -186,7 +178,7 @@ impl<C: Course> Trainer<C> {
 
     /// How often network and optimiser went back to an earlier copy.
     pub fn rolled_back(&self) -> u32 {
-        self.rolled_back
+        self.rollback.count
     }
 
     /// Whether all iterations of the full task are made.
@@ -201,7 +193,7 @@ impl<C: Course> Trainer<C> {
     pub fn iterate(&mut self) -> Result<Metrics> {
         let training = &self.config.training;
         let stages = self.course.stages();
-        let rate = self.curriculum.learning_rate(stages, training, &self.config.curriculum);
+        let rate = self.curriculum.learning_rate(stages, training, &self.config.curriculum) * self.rollback.rate_factor();
         let count = self.curriculum.batch(stages, training, &self.config.curriculum) as u32;
         let first = self.iteration.wrapping_mul(training.batch.max(self.config.curriculum.batch) as u32);
         let turn = Turn {
@@ -232,8 +224,13 @@ impl<C: Course> Trainer<C> {
             self.iteration
         );
         let skipped = training.norm_skip > 0.0 && norm > training.norm_skip;
-        if !skipped {
-            self.keep_good_copy();
+        if skipped {
+            if let Some(good) = self.rollback.skip(training) {
+                self.model.parameters = good.parameters.clone();
+                self.adam = good.adam.clone();
+            }
+        } else {
+            self.rollback.keep(&self.model.parameters, &self.adam, training);
             self.update(&gradients, norm, rate);
         }
         let mut metrics = Metrics {
@@ -249,7 +246,7 @@ impl<C: Course> Trainer<C> {
             norm,
             learning_rate: rate,
             skipped,
-            rolled_back: self.rolled_back,
+            rolled_back: self.rollback.count,
         };
         self.iteration += 1;
         let next = self.curriculum.record(score, stages, &self.config.curriculum);
@@ -265,36 +262,8 @@ impl<C: Course> Trainer<C> {
             );
             self.curriculum.restart();
             self.begin_again()?;
-        } else {
-            self.roll_back_if_due();
         }
-        metrics.rolled_back = self.rolled_back;
         Ok(metrics)
-    }
-
-    /// Copies network and optimiser, for which the gradient has just vouched, unless there is a copy that is young enough.
-    fn keep_good_copy(&mut self) {
-        let training = &self.config.training;
-        let age = self.good.as_ref().map(|good| self.iteration - good.iteration);
-        if training.rollback_after > 0 && age.is_none_or(|age| age >= training.rollback_every) {
-            self.good = Some(GoodCopy {
-                iteration: self.iteration,
-                parameters: self.model.parameters.clone(),
-                adam: self.adam.clone(),
-            });
-        }
-    }
-
-    /// Goes back to the last good copy each time that so many updates in a row were left out. The episodes to come are
-    /// others, so the way from there is another one, too.
-    fn roll_back_if_due(&mut self) {
-        let after = self.config.training.rollback_after;
-        let due = after > 0 && self.skips_in_a_row > 0 && self.skips_in_a_row.is_multiple_of(after);
-        if let Some(good) = self.good.as_ref().filter(|_| due) {
-            self.model.parameters = good.parameters.clone();
-            self.adam = good.adam.clone();
-            self.rolled_back += 1;
-        }
     }
 
     fn update(&mut self, gradients: &Gradients, norm: f64, rate: f64) {
@@ -313,7 +282,7 @@ impl<C: Course> Trainer<C> {
         self.model = initial_model(&self.config, &self.course, self.curriculum.attempt)?;
         self.adam = Adam::default();
         self.skips_in_a_row = 0;
-        self.good = None;
+        self.rollback.begin_again();
         Ok(())
     }
 
@@ -327,7 +296,7 @@ impl<C: Course> Trainer<C> {
             ("config", self.config.to_toml()),
             ("iteration", self.iteration.to_string()),
             ("skips_in_a_row", self.skips_in_a_row.to_string()),
-            ("rolled_back", self.rolled_back.to_string()),
+            ("rollback", serde_json::to_string(&self.rollback)?),
             ("curriculum", serde_json::to_string(&self.curriculum)?),
         ];
         let mut archive = Archive {
@@ -335,8 +304,7 @@ impl<C: Course> Trainer<C> {
             ..Archive::default()
         };
         put_network(&mut archive, "", &self.model.parameters, &self.adam);
-        if let Some(good) = &self.good {
-            archive.metadata.insert(GOOD_ITERATION.to_owned(), good.iteration.to_string());
+        if let Some(good) = &self.rollback.good {
             put_network(&mut archive, GOOD, &good.parameters, &good.adam);
         }
         Ok(archive)
@@ -358,19 +326,16 @@ impl<C: Course> Trainer<C> {
         )?;
         trainer.iteration = state.parse("iteration")?;
         trainer.skips_in_a_row = state.parse("skips_in_a_row")?;
-        trainer.rolled_back = state.parse("rolled_back")?;
-        let text = state.word("curriculum")?;
-        trainer.curriculum =
-            serde_json::from_str(text).map_err(|error| state.error("metadata curriculum", "the position in the curriculum", error))?;
+        trainer.curriculum = state.json("curriculum")?;
+        trainer.rollback = state.json("rollback")?;
         let mut known = state.network("", &mut trainer.model.parameters, &mut trainer.adam)?;
-        if state.archive.metadata.contains_key(GOOD_ITERATION) {
+        if state.archive.metadata.contains_key(&format!("{GOOD}{UPDATES}")) {
             let mut good = GoodCopy {
-                iteration: state.parse(GOOD_ITERATION)?,
                 parameters: trainer.model.parameters.clone(),
                 adam: Adam::default(),
             };
             known += state.network(GOOD, &mut good.parameters, &mut good.adam)?;
-            trainer.good = Some(good);
+            trainer.rollback.good = Some(good);
         }
         let found = state.archive.tensors.len();
         if found != known {
@@ -382,11 +347,12 @@ impl<C: Course> Trainer<C> {
 
 /// What the good copy's names in a state begin with.
 const GOOD: &str = "good.";
-const GOOD_ITERATION: &str = "good.iteration";
+/// The optimiser's count of updates.
+const UPDATES: &str = "adam_updates";
 
 /// Adds a network and its optimiser to a state, under names that begin with `prefix`.
 fn put_network(archive: &mut Archive, prefix: &str, parameters: &BTreeMap<String, Parameter>, adam: &Adam) {
-    let updates = (format!("{prefix}adam_updates"), adam.updates.to_string());
+    let updates = (format!("{prefix}{UPDATES}"), adam.updates.to_string());
     archive.metadata.extend([updates]);
     for (name, parameter) in parameters {
         let mut put = |kind: &str, values: &[f32]| {
@@ -437,6 +403,11 @@ impl State<'_> {
         ))
     }
 
+    fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T, FileError> {
+        let text = self.word(key)?;
+        serde_json::from_str(text).map_err(|error| self.error(&format!("metadata {key}"), format_args!("the {key}'s state"), error))
+    }
+
     fn parse(&self, key: &str) -> Result<u32, FileError> {
         let word = self.word(key)?;
         word.parse()
@@ -445,7 +416,7 @@ impl State<'_> {
 
     /// What [`put_network`] put there, into parameters of the shapes they must have; returns the number of tensors.
     fn network(&self, prefix: &str, parameters: &mut BTreeMap<String, Parameter>, adam: &mut Adam) -> Result<usize, FileError> {
-        adam.updates = self.parse(&format!("{prefix}adam_updates"))?;
+        adam.updates = self.parse(&format!("{prefix}{UPDATES}"))?;
         let mut known = 0;
         for (name, parameter) in parameters {
             let tensor = |kind: &str| self.tensor(format!("{prefix}{kind}.{name}"), &parameter.shape);

@@ -359,7 +359,7 @@ impl Display {
         }
         if metrics.rolled_back > rolled_back {
             self.line(format_args!(
-                "iteration {iteration}: gradients too large (norm {:.0}): back to the last good copy, roll-back {}",
+                "iteration {iteration}: gradients too large (norm {:.0}): back to the last good copy, at half the rate; roll-back {}",
                 metrics.norm, metrics.rolled_back
             ));
         }

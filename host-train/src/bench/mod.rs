@@ -6,10 +6,10 @@ pub mod train;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::cli::{Console, ExitKind, Report};
+use crate::cli::{Console, ExitKind, NumericArg, Report};
 use crate::cuda::Device;
 use crate::device::board::Board;
 use crate::device::firmware::Firmware;
@@ -23,7 +23,8 @@ use crate::recurrence::Kernel;
                         and core), shapes (task, rule, hidden, steps, batch, seconds of CPU time, per_second, operations and bytes of an \
                         iteration, operations_share and bytes_share of the kernel's peaks, level of memory, l1 or l2, two_threads: wall \
                         time of one thread over that of two, oracle_seconds, oracle_lifetimes, ratio), peak_memory_mib.\n\
-                        JSON of `bench device`: board, cpu, measurements (numeric, hidden, kind, recurrence, step).\n\
+                        JSON of `bench device`: board, cpu, tanh (f32, q15), measurements (numeric, hidden, kind, recurrence, step); with\n\
+                        --record: count (cpu, numeric, hidden, kind, step).\n\
                         JSON of `bench cuda`: machine, networks (rule, trained, hidden, modulator, gradient, other_actions, steps), curve \
                         (iterations, first, quarter), speed (hidden, steps, lifetimes, seeds, iterations, seconds, env_steps_per_second), \
                         agrees.\n\n\
@@ -74,6 +75,15 @@ enum What {
         /// An emulated board with a timer that counts instructions
         #[arg(long, default_value = Board::DEFAULT.name, value_parser = Board::parser(|board| board.memory == "mps2"))]
         board: &'static Board,
+        /// Compile for a Cortex-M0, whose emulated board has no such timer; a Cortex-M3 runs it
+        #[arg(long, conflicts_with = "board")]
+        m0: bool,
+        /// Arithmetics: f32, q15 and q7
+        #[arg(long = "numeric", value_name = "NUMERIC,…", value_delimiter = ',', default_values = ["f32", "q15", "q7"])]
+        numerics: Vec<NumericArg>,
+        /// Write firmware/counts.toml anew: the counts that a test keeps from growing by more than 2%
+        #[arg(long, conflicts_with_all = ["board", "m0", "numerics", "sizes"])]
+        record: bool,
         /// Numbers of neurons
         #[arg(long = "size", value_name = "N,…", value_delimiter = ',', default_values = ["100", "200"])]
         sizes: Vec<usize>,
@@ -121,16 +131,38 @@ impl BenchCommand {
             }
             What::Device {
                 board,
+                m0,
+                numerics,
+                record,
                 sizes,
                 setup,
                 firmware,
             } => {
-                let toolchain = setup.prepare(console, &[board.target])?;
+                let board = if *m0 { &device::CORTEX_M0 } else { board };
+                let targets = if *record { Board::targets() } else { vec![board.target] };
+                let toolchain = setup.prepare(console, &targets)?;
                 let firmware = Firmware::locate(firmware.as_deref(), toolchain)?;
-                let report = device::bench_device(&firmware, board, sizes)?;
+                if *record {
+                    return record_counts(console, &firmware);
+                }
+                if let Some(numeric) = numerics.iter().find(|numeric| !device::ALL.contains(numeric)) {
+                    return Err(ExitKind::Usage(format!("--numeric {numeric}: expected f32, q15 or q7")).into());
+                }
+                let report = device::bench_device(&firmware, board, numerics, sizes)?;
                 console.say(&report);
                 Report::done(report)
             }
         }
     }
+}
+
+/// Measures the counts that are kept and writes their file.
+fn record_counts(console: &Console, firmware: &Firmware) -> Result<Report> {
+    let counts = device::Counts::measure(firmware)?;
+    let path = device::Counts::path(firmware);
+    let head =
+        "# Instructions per synapse and step, made by `cargo bpam bench device --record`; `host-train/tests/counts.rs` holds them.\n\n";
+    std::fs::write(&path, head.to_owned() + &toml::to_string(&counts)?).with_context(|| format!("writing {}", path.display()))?;
+    console.say(format_args!("wrote {}", path.display()));
+    Report::done(counts)
 }

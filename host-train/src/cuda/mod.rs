@@ -1,8 +1,8 @@
 //! Meta-training on a GPU: whole batches of lifetimes, tasks included, in a few launches of `kernels.cu`.
 //!
-//! A [`Machine`] runs the kernels. The feature `cuda` brings the one that matters, [`gpu`]; the tests bring another, which runs the
+//! A [`Machine`] runs the kernels. The feature `cuda` brings the one that matters, `gpu`; the tests bring another, which runs the
 //! same file as host code. The loss between the two passes, the optimiser and the curriculum are those of training on the
-//! processor: [`play`] and [`gradients`] stand in for [`rollout`](crate::rollout) and [`a2c::gradients`](crate::a2c::gradients).
+//! processor: [`play`] and [`gradients`] stand in for [`rollout`](crate::rollout) and [`a2c::gradients`].
 
 pub mod compare;
 #[cfg(feature = "cuda")]
