@@ -81,7 +81,9 @@ fn goes_on<S: Scalar>(words: &[u32]) {
 
 #[test]
 fn a_life_goes_on_from_a_snapshot_bit_for_bit() {
-    for rule in RULES {
+    // Miri takes a thousand times as long: the rule with most to remember.
+    let rules = if cfg!(miri) { &RULES[3..] } else { &RULES[..] };
+    for &rule in rules {
         let parameters = parameters(rule, 7);
         goes_on::<f32>(&image::f32_words(&parameters));
         goes_on::<f64>(&image::f32_words(&parameters));
