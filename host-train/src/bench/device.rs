@@ -201,7 +201,12 @@ pub fn bench_device(firmware: &Firmware, board: &'static Board, numerics: &[Nume
 
 /// A network at its random beginning. `silent` cuts the modulator off, so that M = 0.
 fn network(numeric: NumericArg, hidden: usize, rule: &str, silent: bool) -> Result<Runnable> {
-    let settings = [format!("network.rule={rule}"), format!("network.hidden={hidden}")];
+    // In f32 the clip's cost depends on the numbers: they stay what they were whatever becomes of the preset.
+    let settings = [
+        format!("network.rule={rule}"),
+        format!("network.hidden={hidden}"),
+        "init.input_scale=3.0".to_owned(),
+    ];
     let config = Config::load("cue-small", &settings)?;
     let mut model = Trainer::new(config.clone(), CueCourse::new(&config)?)?.model().clone();
     for name in ["modulator.weight", "modulator.bias"] {
