@@ -171,7 +171,7 @@ impl<C: Course> Trainer<C> {
         let first = self.iteration.wrapping_mul(training.batch.max(self.config.curriculum.batch) as u32);
         let rng = Rng::new(self.config.run.seed);
         let stage = self.curriculum.stage;
-        let (course, model, path) = (&self.course, &self.model, self.path);
+        let course = &self.course;
         // Within the pool as a whole: from outside, every parallel loop is handed over and waited for, which costs a small
         // network more than its arithmetic.
         let (score, reward, (loss, gradients)) = rayon::scope(|_| {
@@ -179,7 +179,7 @@ impl<C: Course> Trainer<C> {
             let scores = episodes.iter().map(|episode| course.score(stage, episode));
             let score = scores.fold((0, 0), |(reached, reachable), (r, of)| (reached + r, reachable + of));
             let reward = mean_reward(&episodes);
-            (score, reward, a2c::gradients(model, player.weights(), episodes, training, path))
+            (score, reward, a2c::gradients(&player, &episodes, training))
         });
         let norm = optim::norm(&gradients);
         ensure!(

@@ -367,9 +367,13 @@ mod avx512 {
         }
         #[inline(always)]
         fn sum(self) -> f32 {
-            let mut lanes = Lanes::default();
-            self.store(&mut lanes);
-            super::Plain::<f32, true>(lanes.0).sum()
+            unsafe {
+                let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
+                let eight = _mm256_add_ps(_mm512_castps512_ps256(self.0), upper);
+                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
         }
         #[inline(always)]
         fn sums(rows: &[Lanes<f32>; LANES]) -> Self {

@@ -5,10 +5,11 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use backpropamine::math::tanh_f32_inline;
 
-use super::backward::{Backward, reverse};
+use super::backward::{ByHidden, Drives, reverse};
 use super::forward::{Forward, Trajectory};
 #[cfg(target_arch = "x86_64")]
 use super::kernel::{Plain, Vector, Wide};
+use super::spec::Gradients;
 use super::weights::Weights;
 
 /// A floating-point type the recurrence can be computed in.
@@ -46,8 +47,8 @@ pub trait Real:
     /// [`Forward::step`](super::Forward::step), but for its result. A method of each type rather than a generic function,
     /// so that this crate compiles all kernels, once, and no crate that uses it.
     fn step(forward: &mut Forward<'_, Self>, drive: &[Self]);
-    /// [`backward()`](super::backward()), likewise.
-    fn backward(weights: &Weights<Self>, trajectories: &[Trajectory<Self>], by_hidden: &[Self]) -> Backward<Self>;
+    /// [`backward_lifetimes`](super::backward_lifetimes), likewise.
+    fn backward(weights: &Weights<Self>, trajectories: &[&Trajectory<Self>], by_hidden: ByHidden<Self>) -> (Gradients<Self>, Drives<Self>);
 }
 
 /// The methods that only have to be compiled for each type.
@@ -56,7 +57,11 @@ macro_rules! compiled_here {
         fn step(forward: &mut Forward<'_, Self>, drive: &[Self]) {
             forward.advance(drive);
         }
-        fn backward(weights: &Weights<Self>, trajectories: &[Trajectory<Self>], by_hidden: &[Self]) -> Backward<Self> {
+        fn backward(
+            weights: &Weights<Self>,
+            trajectories: &[&Trajectory<Self>],
+            by_hidden: ByHidden<Self>,
+        ) -> (Gradients<Self>, Drives<Self>) {
             reverse(weights, trajectories, by_hidden)
         }
     };
