@@ -51,7 +51,16 @@ pub fn greedy<O: PartialOrd>(logits: &[O]) -> usize {
 /// ```
 pub fn sample_f32(logits: impl ExactSizeIterator<Item = f32> + Clone, draw: u32) -> usize {
     let largest = logits.clone().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    let weights = logits.map(|logit| libm::expf(logit - largest));
+    sample_weights(logits.map(|logit| libm::expf(logit - largest)), draw)
+}
+
+/// One draw against the weights of actions, in their order, as [`sample_f32`] says: for callers who have computed them.
+///
+/// ```
+/// use backpropamine::policy::sample_weights;
+/// assert_eq!(sample_weights([1.0, 3.0].into_iter(), 1 << 30), 1);
+/// ```
+pub fn sample_weights(weights: impl ExactSizeIterator<Item = f32> + Clone, draw: u32) -> usize {
     let mut total = 0.0;
     for weight in weights.clone() {
         total += weight;

@@ -6,16 +6,15 @@
 //! ```
 //! with `A = R - V` held constant, and every episode its own baseline `V`. Actions and rewards are constants; the gradient
 //! runs back through the whole lifetime, traces and modulator included. It is written out by hand, layer by layer
-//! ([`Affine`], [`backward`]), as the graph, the element-wise copies and the thread hand-over of automatic differentiation
+//! ([`layer_gradients`], [`backward_lifetimes`]), as the graph, the element-wise copies and the thread hand-over of automatic differentiation
 //! cost small networks more than the arithmetic; a test holds it against Candle's.
 
 use serde::Serialize;
 
 use crate::config::TrainingOptions;
-use crate::model::Model;
 use crate::optim::Gradients;
-use crate::recurrence::{self, Affine, AffineGradient, Path, Trajectory, Weights, backward};
-use crate::rollout::Episode;
+use crate::recurrence::{self, LayerGradients, LayerRow, backward_lifetimes, layer_gradients};
+use crate::rollout::{Episode, Player};
 
 /// The parts of the loss, averaged over steps and episodes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -28,45 +27,57 @@ pub struct Loss {
     pub concentration: f32,
 }
 
-/// The loss of a batch and its gradients by every parameter of `model`. All episodes have the same number of steps.
-pub fn gradients(
-    model: &Model,
-    weights: &Weights<f32>,
-    episodes: Vec<Episode>,
-    options: &TrainingOptions,
-    path: Path,
-) -> (Loss, Gradients) {
-    let batch = Batch::new(episodes, model.sizes.inputs);
-    let [input, policy, value] = ["input", "policy", "value"].map(|name| layer(model, name, path));
-    let hidden = batch.hidden(weights.spec().hidden);
-    let (loss, by_logits, by_value) = batch.loss(&policy.apply_rows(&hidden), &value.apply_rows(&hidden), options);
-    let mut policy = policy.gradient(&hidden, &by_logits, true);
-    let value = value.gradient(&hidden, &by_value, true);
-    let mut by_hidden = std::mem::take(&mut policy.inputs);
-    for (sum, term) in by_hidden.iter_mut().zip(&value.inputs) {
-        *sum += term;
-    }
-    let recurrent = backward(weights, &batch.trajectories, &by_hidden);
-    let input = input.gradient(&batch.inputs, &recurrent.drive, false);
-    (
-        loss,
-        collect(recurrent.parameters, [("input", input), ("policy", policy), ("value", value)]),
-    )
+/// The loss of a batch that `player` played, and its gradients by every parameter. All episodes have the same number of steps.
+pub fn gradients(player: &Player, episodes: &[Episode], options: &TrainingOptions) -> (Loss, Gradients) {
+    let batch = Batch { episodes };
+    let (loss, by_outputs) = loss(episodes, options);
+    let width = by_outputs.len() / batch.rows();
+    let by_outputs = |row: usize| &by_outputs[row * width..][..width];
+    let trajectories: Vec<_> = episodes.iter().map(|episode| &episode.trajectory).collect();
+    let (recurrent, by_drive) = backward_lifetimes(player.weights(), &trajectories, &|episode, by_hidden| {
+        let heads = player.heads();
+        heads.by_hidden(|t| by_outputs(batch.row(t, episode)), by_hidden);
+    });
+    let columns = by_drive[0].len() / batch.steps();
+    let layers = layer_gradients(player.path(), player.weights().spec().hidden, batch.rows(), |row| {
+        let (t, episode) = batch.place(row);
+        LayerRow {
+            x: batch.episodes[episode].inputs(t),
+            by_drive: &by_drive[episode][t * columns..][..columns],
+            hidden: trajectories[episode].after(t),
+            by_outputs: by_outputs(row),
+        }
+    });
+    (loss, collect(recurrent, layers))
 }
 
-/// The layer `name` of `model`, ready for rows.
-fn layer(model: &Model, name: &str, path: Path) -> Affine<f32> {
-    let values = |part: &str| model.values(&format!("{name}.{part}")).unwrap_or_default();
-    Affine::new(values("weight"), values("bias"), path)
+/// The loss of a batch and its derivatives by logits and value, `[T·B, A + 1]`, time first.
+pub fn loss(episodes: &[Episode], options: &TrainingOptions) -> (Loss, Vec<f32>) {
+    let batch = Batch { episodes };
+    let (returns, mut advantages) = targets(&batch, options);
+    if options.normalise_advantages {
+        normalise(&mut advantages);
+    }
+    objective(&batch, &returns, &advantages, options)
 }
 
 /// All gradients by the parameters' names.
-fn collect(mut recurrent: recurrence::Gradients<f32>, layers: [(&str, AffineGradient<f32>); 3]) -> Gradients {
-    let mut gradients = Gradients::new();
-    for (name, layer) in layers {
-        gradients.insert(format!("{name}.weight"), layer.weight);
-        gradients.insert(format!("{name}.bias"), layer.bias);
-    }
+fn collect(mut recurrent: recurrence::Gradients<f32>, layers: LayerGradients<f32>) -> Gradients {
+    let LayerGradients { input, heads } = layers;
+    let value_inputs = heads.weight.len() / heads.bias.len();
+    let (policy_weight, value_weight) = heads.weight.split_at(heads.weight.len() - value_inputs);
+    let (policy_bias, value_bias) = heads.bias.split_at(heads.bias.len() - 1);
+    let mut gradients = Gradients::from(
+        [
+            ("input.weight", input.weight),
+            ("input.bias", input.bias),
+            ("policy.weight", policy_weight.to_vec()),
+            ("policy.bias", policy_bias.to_vec()),
+            ("value.weight", value_weight.to_vec()),
+            ("value.bias", value_bias.to_vec()),
+        ]
+        .map(|(name, values)| (name.to_owned(), values)),
+    );
     for (name, values) in recurrent.tensors_mut() {
         if !values.is_empty() {
             gradients.insert(name.to_owned(), std::mem::take(values));
@@ -76,141 +87,77 @@ fn collect(mut recurrent: recurrence::Gradients<f32>, layers: [(&str, AffineGrad
 }
 
 /// Episodes side by side, time first: row `t·B + b` is step `t` of episode `b`.
-struct Batch {
-    steps: usize,
-    /// `[T·B, I]`
-    inputs: Vec<f32>,
-    /// `[T·B]`
-    actions: Vec<u32>,
-    /// One `[T]` per episode.
-    rewards: Vec<Vec<f32>>,
-    trajectories: Vec<Trajectory<f32>>,
+struct Batch<'a> {
+    episodes: &'a [Episode],
 }
 
-impl Batch {
-    fn new(episodes: Vec<Episode>, inputs: usize) -> Self {
-        let (count, steps) = (episodes.len(), episodes[0].rewards.len());
-        let mut x = Vec::with_capacity(steps * count * inputs);
-        let mut actions = Vec::with_capacity(steps * count);
-        for t in 0..steps {
-            for episode in &episodes {
-                x.extend_from_slice(&episode.inputs[t * inputs..(t + 1) * inputs]);
-                actions.push(episode.actions[t]);
-            }
-        }
-        let (rewards, trajectories) = episodes.into_iter().map(|e| (e.rewards, e.trajectory)).unzip();
-        Self {
-            steps,
-            inputs: x,
-            actions,
-            rewards,
-            trajectories,
-        }
+impl Batch<'_> {
+    fn steps(&self) -> usize {
+        self.episodes[0].rewards.len()
     }
 
-    /// The recorded `h`, `[T·B, H]`.
-    fn hidden(&self, neurons: usize) -> Vec<f32> {
-        let mut hidden = Vec::with_capacity(self.actions.len() * neurons);
-        for t in 0..self.steps {
-            for trajectory in &self.trajectories {
-                hidden.extend_from_slice(trajectory.hidden(t));
-            }
-        }
-        hidden
+    fn rows(&self) -> usize {
+        self.steps() * self.episodes.len()
     }
 
-    fn loss(&self, logits: &[f32], values: &[f32], options: &TrainingOptions) -> (Loss, Vec<f32>, Vec<f32>) {
-        loss(&self.rewards, &self.actions, logits, values, options)
+    fn row(&self, t: usize, episode: usize) -> usize {
+        t * self.episodes.len() + episode
+    }
+
+    /// Step and episode of a row.
+    fn place(&self, row: usize) -> (usize, usize) {
+        (row / self.episodes.len(), row % self.episodes.len())
     }
 }
 
-/// The loss of rewards (one `[T]` per episode) and actions `[T·B]`, and its derivatives by logits `[T·B, A]` and values `[T·B]`.
-pub(crate) fn loss(
-    rewards: &[Vec<f32>],
-    actions: &[u32],
-    logits: &[f32],
-    values: &[f32],
-    options: &TrainingOptions,
-) -> (Loss, Vec<f32>, Vec<f32>) {
-    let (returns, mut advantages) = targets(rewards, values, options);
-    if options.normalise_advantages {
-        normalise(&mut advantages);
-    }
-    objective(logits, values, actions, &returns, &advantages, options)
-}
-
-/// The loss and its derivatives by logits `[T·B, A]` and values `[T·B]`. With `S = Σ_a pi_a²` and `n = T·B`:
+/// The loss and its derivatives by logits and value, `[T·B, A + 1]`. With `S = Σ_a pi_a²` and `n = T·B`:
 ///
 /// ```text
 /// n·dL/dlogit_k = -A·([k = a] - pi_k) + entropy_weight·2·pi_k·(pi_k - S)        n·dL/dV = -value_weight·2·(R - V)
 /// ```
-fn objective(
-    logits: &[f32],
-    values: &[f32],
-    actions: &[u32],
-    returns: &[f32],
-    advantages: &[f32],
-    options: &TrainingOptions,
-) -> (Loss, Vec<f32>, Vec<f32>) {
-    let share = 1.0 / values.len() as f32;
+fn objective(batch: &Batch, returns: &[f32], advantages: &[f32], options: &TrainingOptions) -> (Loss, Vec<f32>) {
+    let share = 1.0 / batch.rows() as f32;
     let mut sums = [0.0f64; 3];
-    let mut by_logits = Vec::with_capacity(logits.len());
-    let mut by_value = Vec::with_capacity(values.len());
-    let (mut log_policy, mut policy) = (Vec::new(), Vec::new());
-    let rows = logits.chunks_exact(logits.len() / values.len());
-    for (row, logits) in rows.enumerate() {
-        let (action, advantage, error) = (actions[row] as usize, advantages[row], returns[row] - values[row]);
-        log_softmax(logits, &mut log_policy);
-        policy.clear();
-        policy.extend(log_policy.iter().map(|&log| libm::expf(log)));
+    let mut by_outputs = Vec::with_capacity(batch.rows() * (batch.episodes[0].policy(0).len() + 1));
+    for (row, (&advantage, &target)) in advantages.iter().zip(returns).enumerate() {
+        let (t, episode) = batch.place(row);
+        let episode = &batch.episodes[episode];
+        let (policy, action) = (episode.policy(t), episode.actions[t] as usize);
+        let error = target - episode.values[t];
         let squares: f32 = policy.iter().map(|pi| pi * pi).sum();
-        for (k, &pi) in policy.iter().enumerate() {
+        by_outputs.extend(policy.iter().enumerate().map(|(k, &pi)| {
             let chosen = if k == action { 1.0 } else { 0.0 };
             let slope = advantage * (pi - chosen) + options.entropy_weight * 2.0 * pi * (pi - squares);
-            by_logits.push(share * slope);
-        }
-        by_value.push(share * options.value_weight * -2.0 * error);
-        for (sum, term) in sums.iter_mut().zip([-log_policy[action] * advantage, error * error, squares]) {
+            share * slope
+        }));
+        by_outputs.push(share * options.value_weight * -2.0 * error);
+        for (sum, term) in sums.iter_mut().zip([-episode.log_chosen[t] * advantage, error * error, squares]) {
             *sum += f64::from(term);
         }
     }
-    let [policy, value, concentration] = sums.map(|sum| (sum / values.len() as f64) as f32);
-    (
-        Loss {
-            policy,
-            value,
-            concentration,
-        },
-        by_logits,
-        by_value,
-    )
+    let [policy, value, concentration] = sums.map(|sum| (sum / batch.rows() as f64) as f32);
+    let loss = Loss {
+        policy,
+        value,
+        concentration,
+    };
+    (loss, by_outputs)
 }
 
-/// The logarithms of the softmax, into a buffer that serves one row after another.
-fn log_softmax(logits: &[f32], logs: &mut Vec<f32>) {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = logits.iter().map(|logit| libm::expf(logit - largest)).sum();
-    let log_total = largest + libm::logf(total);
-    logs.clear();
-    logs.extend(logits.iter().map(|logit| logit - log_total));
-}
-
-/// Value targets and advantages, both `[T·B]`, from rewards (one `[T]` per episode) and values `[T·B]`.
+/// Value targets and advantages, both `[T·B]`.
 ///
 /// Generalised advantage estimation; at `gae_lambda = 1` the target is the Monte-Carlo return and `A = R - V`.
-fn targets(rewards: &[Vec<f32>], values: &[f32], options: &TrainingOptions) -> (Vec<f32>, Vec<f32>) {
-    let episodes = rewards.len();
-    let mut returns = vec![0.0; values.len()];
-    let mut advantages = vec![0.0; values.len()];
-    for (episode, rewards) in rewards.iter().enumerate() {
+fn targets(batch: &Batch, options: &TrainingOptions) -> (Vec<f32>, Vec<f32>) {
+    let mut returns = vec![0.0; batch.rows()];
+    let mut advantages = vec![0.0; batch.rows()];
+    for (at, episode) in batch.episodes.iter().enumerate() {
         let (mut advantage, mut next_value) = (0.0, 0.0);
-        for (t, reward) in rewards.iter().enumerate().rev() {
-            let row = t * episodes + episode;
-            let surprise = reward + options.gamma * next_value - values[row];
+        for (t, (reward, value)) in episode.rewards.iter().zip(&episode.values).enumerate().rev() {
+            let surprise = reward + options.gamma * next_value - value;
             advantage = surprise + options.gamma * options.gae_lambda * advantage;
-            next_value = values[row];
-            advantages[row] = advantage;
-            returns[row] = advantage + values[row];
+            next_value = *value;
+            advantages[batch.row(t, at)] = advantage;
+            returns[batch.row(t, at)] = advantage + value;
         }
     }
     (returns, advantages)
@@ -233,12 +180,14 @@ mod tests {
     use std::sync::Arc;
 
     use backpropamine::rng::Rng;
+    use backpropamine::rule::Rule;
     use candle_core::{Device, Tensor, Var};
 
     use super::*;
     use crate::config::Config;
-    use crate::recurrence::{RecurrenceOp, TENSORS};
-    use crate::rollout::Player;
+    use crate::model::Model;
+    use crate::recurrence::{Forward, Kernel, Parameters, RecurrenceOp, Spec, TENSORS, Trajectory, Weights};
+    use crate::rollout::Softmax;
     use crate::task::CueCourse;
     use crate::train::Trainer;
 
@@ -246,10 +195,39 @@ mod tests {
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
+    /// A parameter-less episode: what loss and targets look at.
+    fn episode(logits: &[f32], actions: &[u32], values: &[f32], rewards: &[f32], trajectory: &Trajectory<f32>) -> Episode {
+        let mut softmax = Softmax::default();
+        let (mut policy, mut log_chosen) = (Vec::new(), Vec::new());
+        for (logits, &action) in logits.chunks_exact(logits.len() / actions.len()).zip(actions) {
+            softmax.take(logits);
+            policy.extend(logits.iter().map(|&logit| softmax.log(logit).exp()));
+            log_chosen.push(softmax.log(logits[action as usize]));
+        }
+        Episode {
+            inputs: Vec::new(),
+            trajectory: trajectory.clone(),
+            actions: actions.to_vec(),
+            log_chosen,
+            policy,
+            values: values.to_vec(),
+            rewards: rewards.to_vec(),
+            trials: Vec::new(),
+        }
+    }
+
+    /// A recurrence's record of no steps.
+    fn no_trajectory() -> Trajectory<f32> {
+        let spec = Spec::new(1, Rule::NonPlastic);
+        let path = Kernel::Portable.resolve().unwrap();
+        let weights = Weights::new(&spec, &Parameters::zeros(&spec), path).unwrap();
+        Forward::new(&weights, 0).finish()
+    }
+
     /// The gradients by Candle's automatic differentiation, with its own layers around [`RecurrenceOp`].
-    fn differentiated(model: &Model, weights: &Arc<Weights<f32>>, episodes: Vec<Episode>, options: &TrainingOptions) -> Gradients {
-        let batch = Batch::new(episodes, model.sizes.inputs);
-        let (rows, neurons) = (batch.actions.len(), model.sizes.hidden);
+    fn differentiated(model: &Model, weights: &Arc<Weights<f32>>, episodes: &[Episode], options: &TrainingOptions) -> Gradients {
+        let batch = Batch { episodes };
+        let (rows, neurons) = (batch.rows(), model.sizes.hidden);
         let variables: BTreeMap<&str, Var> = model
             .parameters
             .iter()
@@ -261,20 +239,23 @@ mod tests {
         };
         let recurrent = TENSORS.iter().filter_map(|name| variables.get(name));
         let packed: Vec<Tensor> = recurrent.map(|variable| variable.flatten_all().unwrap()).collect();
-        let drive = affine(&tensor(batch.inputs.clone(), &[rows, model.sizes.inputs]), "input");
-        let drive = drive.reshape((batch.steps, rows / batch.steps, neurons)).unwrap();
-        let recurrence = RecurrenceOp::new(Arc::clone(weights), Arc::new(batch.trajectories.clone()));
+        let inputs = (0..rows).flat_map(|row| {
+            let (t, episode) = batch.place(row);
+            episodes[episode].inputs(t).to_vec()
+        });
+        let drive = affine(&tensor(inputs.collect(), &[rows, model.sizes.inputs]), "input");
+        let drive = drive.reshape((batch.steps(), episodes.len(), neurons)).unwrap();
+        let trajectories = episodes.iter().map(|episode| episode.trajectory.clone()).collect();
+        let recurrence = RecurrenceOp::new(Arc::clone(weights), Arc::new(trajectories));
         let h = recurrence.apply(&drive, &Tensor::cat(&packed, 0).unwrap()).unwrap();
         let h = h.reshape((rows, neurons)).unwrap();
-        let outputs = [affine(&h, "policy"), affine(&h, "value")];
-        let [logits, values] = outputs.each_ref().map(|y| y.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-        let (_, by_logits, by_value) = batch.loss(&logits, &values, options);
-        // Linear in both with the derivatives as factors: what flows back through it is the loss's own gradient.
-        let tangents = outputs.iter().zip([by_logits, by_value]).map(|(y, by_y)| {
-            let by_y = tensor(by_y, y.dims());
-            (y * by_y).unwrap().sum_all().unwrap()
-        });
-        let store = tangents.reduce(|a, b| (a + b).unwrap()).unwrap().backward().unwrap();
+        let outputs = Tensor::cat(&[affine(&h, "policy"), affine(&h, "value")], 1).unwrap();
+        let (returns, mut advantages) = targets(&batch, options);
+        normalise(&mut advantages);
+        let (_, by_outputs) = objective(&batch, &returns, &advantages, options);
+        // Linear in the outputs with the derivatives as factors: what flows back through it is the loss's own gradient.
+        let tangents = (&outputs * tensor(by_outputs, outputs.dims())).unwrap();
+        let store = tangents.sum_all().unwrap().backward().unwrap();
         let gradient = |variable: &Var| store.get(variable).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         variables
             .iter()
@@ -298,10 +279,10 @@ mod tests {
             let trainer = Trainer::new(config, course.clone()).unwrap();
             let (model, path) = (trainer.model(), trainer.config().run.kernel.resolve().unwrap());
             let player = Player::new(model, path).unwrap();
-            let play = || player.play_batch(&course, 0, Rng::new(3), 0, 10);
+            let episodes = player.play_batch(&course, 0, Rng::new(3), 0, 10);
             let options = &trainer.config().training;
-            let (_, ours) = gradients(model, player.weights(), play(), options, path);
-            let theirs = differentiated(model, player.weights(), play(), options);
+            let (_, ours) = gradients(&player, &episodes, options);
+            let theirs = differentiated(model, player.weights(), &episodes, options);
             assert!(ours.keys().eq(theirs.keys()), "{rule}: {:?} {:?}", ours.keys(), theirs.keys());
             for (name, ours) in &ours {
                 let largest = theirs[name].iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
@@ -320,9 +301,13 @@ mod tests {
             gae_lambda: 1.0,
             ..Config::default().training
         };
-        let rewards = [vec![0.0, 1.0, 0.0, 4.0], vec![1.0; 4]];
+        let rewards = [[0.0, 1.0, 0.0, 4.0], [1.0; 4]];
         let values: Vec<f32> = (0..8).map(|v| v as f32 * 0.1).collect();
-        let (returns, advantages) = targets(&rewards, &values, &options);
+        let episodes = [0, 1].map(|b| {
+            let values: Vec<f32> = values.iter().skip(b).step_by(2).copied().collect();
+            episode(&[0.0; 8], &[0; 4], &values, &rewards[b], &no_trajectory())
+        });
+        let (returns, advantages) = targets(&Batch { episodes: &episodes }, &options);
         let expected = [1.0, 1.875, 2.0, 1.75, 2.0, 1.5, 4.0, 1.0];
         for row in 0..8 {
             assert!((returns[row] - expected[row]).abs() < 1e-6);
@@ -337,7 +322,8 @@ mod tests {
             gae_lambda: 0.0,
             ..Config::default().training
         };
-        let (_, advantages) = targets(&[vec![1.0, 2.0]], &[0.3, 0.8], &options);
+        let episodes = [episode(&[0.0; 2], &[0; 2], &[0.3, 0.8], &[1.0, 2.0], &no_trajectory())];
+        let (_, advantages) = targets(&Batch { episodes: &episodes }, &options);
         assert!((advantages[0] - (1.0 + 0.4 - 0.3)).abs() < 1e-6);
         assert!((advantages[1] - (2.0 - 0.8)).abs() < 1e-6);
     }
@@ -351,11 +337,18 @@ mod tests {
         };
         let (logits, values) = (vec![0.3, -0.5, 1.2, 0.1, 0.0, -0.9], vec![0.4, -0.2]);
         let (actions, returns, advantages) = ([2, 0], [1.0, -0.5], [0.7, -1.3]);
+        let trajectory = no_trajectory();
+        let at = |logits: &[f32], values: &[f32]| {
+            let episodes = [episode(logits, &actions, values, &[0.0; 2], &trajectory)];
+            objective(&Batch { episodes: &episodes }, &returns, &advantages, &options)
+        };
         let total = |logits: &[f32], values: &[f32]| {
-            let (loss, ..) = objective(logits, values, &actions, &returns, &advantages, &options);
+            let (loss, _) = at(logits, values);
             loss.policy + options.value_weight * loss.value + options.entropy_weight * loss.concentration
         };
-        let (_, by_logits, by_value) = objective(&logits, &values, &actions, &returns, &advantages, &options);
+        let (_, by_outputs) = at(&logits, &values);
+        let by_logits = [&by_outputs[..3], &by_outputs[4..7]].concat();
+        let by_value = [by_outputs[3], by_outputs[7]];
         let step = 1e-2;
         let nudged = |numbers: &[f32], index: usize, step: f32| {
             let mut numbers = numbers.to_vec();

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use backpropamine::policy::Policy;
+use backpropamine::policy::sample_weights;
 use backpropamine::rng::{Rng, Stream};
 use backpropamine::task::Task;
 use rayon::prelude::*;
 
 use crate::model::Model;
-use crate::recurrence::{Affine, Clip, Forward, Mask, Parameters, Path, Spec, Trajectory, Weights};
+use crate::recurrence::{Clip, Forward, Heads, Input, Mask, Parameters, Path, Spec, Trajectory, Weights};
 use crate::task::TaskConfig;
 
 /// Tasks of growing difficulty, all with the same inputs and actions; the last is the one that is meant.
@@ -82,6 +82,7 @@ pub struct Trial {
 }
 
 /// What one lifetime leaves for the backward pass.
+#[derive(Clone, Debug)]
 pub struct Episode {
     /// `x(t)`, `[T, I]`; empty where a GPU keeps them.
     pub inputs: Vec<f32>,
@@ -89,6 +90,12 @@ pub struct Episode {
     pub trajectory: Trajectory<f32>,
     /// The sampled action of each step.
     pub actions: Vec<u32>,
+    /// Its logarithmic probability.
+    pub log_chosen: Vec<f32>,
+    /// `pi(t)`, `[T, A]`.
+    pub policy: Vec<f32>,
+    /// `V(t)`
+    pub values: Vec<f32>,
     /// The reward of each step.
     pub rewards: Vec<f32>,
     /// The trials in the order of their ends.
@@ -96,6 +103,16 @@ pub struct Episode {
 }
 
 impl Episode {
+    /// `x(t)`
+    pub fn inputs(&self, t: usize) -> &[f32] {
+        nth(&self.inputs, t, self.rewards.len())
+    }
+
+    /// `pi(t)`
+    pub fn policy(&self, t: usize) -> &[f32] {
+        nth(&self.policy, t, self.rewards.len())
+    }
+
     /// Correct and all responses in the second half of the lifetime: the *late accuracy* (core's `task` has the definition).
     pub fn late(&self) -> (u32, u32) {
         let half = self.rewards.len().div_ceil(2) as u32;
@@ -104,10 +121,45 @@ impl Episode {
     }
 }
 
-/// A model made ready for rollouts: prepared once for a batch, shared by all its lifetimes.
+/// The `t`-th of `steps` rows.
+fn nth(rows: &[f32], t: usize, steps: usize) -> &[f32] {
+    let width = rows.len() / steps;
+    &rows[t * width..][..width]
+}
+
+/// The softmax of one row of logits after another, each exponential computed once.
+#[derive(Clone, Debug, Default)]
+pub struct Softmax {
+    /// `exp(logit - largest)`
+    weights: Vec<f32>,
+    log_total: f32,
+}
+
+impl Softmax {
+    /// Takes the next row.
+    pub fn take(&mut self, logits: &[f32]) {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        self.weights.clear();
+        self.weights.extend(logits.iter().map(|logit| libm::expf(logit - largest)));
+        self.log_total = largest + libm::logf(self.weights.iter().sum());
+    }
+
+    /// The logarithm of the probability that goes with this logit of the row.
+    pub fn log(&self, logit: f32) -> f32 {
+        logit - self.log_total
+    }
+
+    /// One draw.
+    pub fn sample(&self, draw: u32) -> usize {
+        sample_weights(self.weights.iter().copied(), draw)
+    }
+}
+
+/// A model made ready for rollouts and for the way back: prepared once for a batch, shared by all its lifetimes.
 pub struct Player {
-    input: Affine<f32>,
-    policy: Affine<f32>,
+    path: Path,
+    input: Input<f32>,
+    heads: Heads<f32>,
     weights: Arc<Weights<f32>>,
 }
 
@@ -118,20 +170,28 @@ impl Player {
     /// When the model's recurrence is one that cannot be trained.
     pub fn new(model: &Model, path: Path) -> anyhow::Result<Self> {
         let values = |name: &str| model.values(name).unwrap_or_default();
-        let affine = |layer: &str| {
-            let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-            Affine::new(values(&weight), values(&bias), path)
-        };
         let spec = spec_of(model);
         let mut parameters = Parameters::zeros(&spec);
         for (name, slot) in parameters.tensors_mut() {
             values(name).clone_into(slot);
         }
+        let heads = |part: &str| [values(&format!("policy.{part}")), values(&format!("value.{part}"))].concat();
         Ok(Self {
-            input: affine("input"),
-            policy: affine("policy"),
+            path,
+            input: Input::new(values("input.weight"), values("input.bias"), path),
+            heads: Heads::new(&heads("weight"), &heads("bias"), path),
             weights: Arc::new(Weights::new(&spec, &parameters, path)?),
         })
+    }
+
+    /// The kernels.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Policy and value.
+    pub fn heads(&self) -> &Heads<f32> {
+        &self.heads
     }
 
     /// The recurrence's prepared weights.
@@ -143,17 +203,26 @@ impl Player {
     pub fn play(&self, task: &mut impl Task, rng: Rng, episode: u32) -> Episode {
         let draws = rng.lifetime(Stream::TrainAction, episode);
         task.reset(rng.lifetime(Stream::TrainTask, episode));
-        let steps = task.steps();
-        let mut forward = Forward::new(&self.weights, steps as usize);
-        let mut inputs = vec![0.0; steps as usize * task.inputs()];
-        let (mut input, mut policy) = (self.input.clone(), self.policy.clone());
-        let (mut actions, mut rewards, mut trials) = (Vec::new(), Vec::new(), Vec::new());
-        for (step, x) in (0..steps).zip(inputs.chunks_exact_mut(task.inputs())) {
+        let (steps, count) = (task.steps() as usize, task.actions());
+        let mut forward = Forward::new(&self.weights, steps);
+        let mut input = self.input.clone();
+        let (mut outputs, mut softmax) = (vec![0.0; count + 1], Softmax::default());
+        let mut inputs = vec![0.0; steps * task.inputs()];
+        let (mut actions, mut log_chosen) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
+        let (mut policy, mut values) = (Vec::with_capacity(steps * count), Vec::with_capacity(steps));
+        let (mut rewards, mut trials) = (Vec::with_capacity(steps), Vec::new());
+        for (step, x) in (0..).zip(inputs.chunks_exact_mut(task.inputs())) {
             task.observe(x);
-            let logits = policy.apply(forward.step(input.apply(x)));
-            let action = Policy::Sample.choose::<f32>(logits, draws.draw(step, 0));
-            let outcome = task.act(action);
+            forward.step(input.apply(x));
+            self.heads.apply(forward.hidden(), &mut outputs);
+            let (logits, value) = outputs.split_at(count);
+            softmax.take(logits);
+            let action = softmax.sample(draws.draw(step, 0));
             actions.push(action as u32);
+            log_chosen.push(softmax.log(logits[action]));
+            policy.extend(logits.iter().map(|&logit| libm::expf(softmax.log(logit))));
+            values.extend_from_slice(value);
+            let outcome = task.act(action);
             rewards.push(outcome.reward);
             trials.extend(outcome.trial.map(|success| Trial { step, success }));
         }
@@ -161,6 +230,9 @@ impl Player {
             inputs,
             trajectory: forward.finish(),
             actions,
+            log_chosen,
+            policy,
+            values,
             rewards,
             trials,
         }

@@ -478,7 +478,7 @@ impl<C: Course> Turn<'_, C> {
         Ok(rayon::scope(|_| {
             let episodes = player.play_batch(self.course, self.stage, rng, self.first, self.count);
             let (score, reward) = (self.score(&episodes), mean_reward(&episodes));
-            let (loss, gradients) = a2c::gradients(self.model, player.weights(), episodes, &self.training, path);
+            let (loss, gradients) = a2c::gradients(&player, &episodes, &self.training);
             Lesson {
                 score,
                 reward,
@@ -495,7 +495,7 @@ impl<C: Course> Turn<'_, C> {
         let lives = cuda::play(machine, self.model, world, self.count)?;
         let episodes = lives.episodes(self.count as usize);
         let (score, reward) = (self.score(&episodes), mean_reward(&episodes));
-        let (loss, gradients) = cuda::gradients(machine, self.model, &lives, episodes, &self.training)?;
+        let (loss, gradients) = cuda::gradients(machine, self.model, &episodes, &self.training)?;
         Ok(Lesson {
             score,
             reward,

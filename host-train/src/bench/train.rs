@@ -250,7 +250,7 @@ fn count_work<C: Course>(trainer: &Trainer<C>, course: &C) -> Result<Work> {
     let work = count(|path| {
         played = Player::new(model, path).map(|player| {
             let episodes = player.play_batch(course, 0, Rng::new(0), 0, COUNTED as u32);
-            a2c::gradients(model, player.weights(), episodes, training, path);
+            a2c::gradients(&player, &episodes, training);
         });
     })?;
     played?;

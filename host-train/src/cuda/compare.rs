@@ -70,8 +70,8 @@ pub fn compare(
             ..episode
         });
     }
-    let (_, theirs) = gradients(machine, model, &lives, theirs, options)?;
-    let (_, ours) = a2c::gradients(model, player.weights(), ours, options, path);
+    let (_, theirs) = gradients(machine, model, &theirs, options)?;
+    let (_, ours) = a2c::gradients(&player, &ours, options);
     ensure!(ours.keys().eq(theirs.keys()), "the machine has gradients by other parameters");
     let least = 1e-3 * largest(ours.values().flatten());
     for (ours, theirs) in ours.values().zip(theirs.values()) {

@@ -21,7 +21,7 @@ use crate::config::TrainingOptions;
 use crate::model::Model;
 use crate::optim::Gradients;
 use crate::recurrence::Trajectory;
-use crate::rollout::{Episode, Trial};
+use crate::rollout::{Episode, Softmax, Trial};
 use crate::task::TaskConfig;
 
 pub use layout::{Shape, pack, unpack};
@@ -221,11 +221,24 @@ pub fn play(machine: &mut dyn Machine, model: &Model, world: World, lifetimes: u
 impl Lives {
     /// The lifetimes one by one, without what the machine keeps: inputs and trajectories are empty.
     pub fn episodes(&self, lifetimes: usize) -> Vec<Episode> {
+        let width = self.heads.len() / self.actions.len();
         let episode = |b: usize| {
             let trials = (0..).zip(self.trials.iter().skip(b).step_by(lifetimes));
+            let mut softmax = Softmax::default();
+            let (mut log_chosen, mut policy, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            for (heads, &action) in self.heads.chunks_exact(width).zip(&self.actions).skip(b).step_by(lifetimes) {
+                let (logits, value) = heads.split_at(width - 1);
+                softmax.take(logits);
+                log_chosen.push(softmax.log(logits[action as usize]));
+                policy.extend(logits.iter().map(|&logit| libm::expf(softmax.log(logit))));
+                values.extend_from_slice(value);
+            }
             Episode {
                 inputs: Vec::new(),
                 trajectory: Trajectory::default(),
+                log_chosen,
+                policy,
+                values,
                 actions: self.actions.iter().skip(b).step_by(lifetimes).map(|&a| a as u32).collect(),
                 rewards: self.rewards.iter().skip(b).step_by(lifetimes).copied().collect(),
                 trials: trials
@@ -242,21 +255,8 @@ impl Lives {
 ///
 /// # Errors
 /// When the machine fails.
-pub fn gradients(
-    machine: &mut dyn Machine,
-    model: &Model,
-    lives: &Lives,
-    episodes: Vec<Episode>,
-    options: &TrainingOptions,
-) -> Result<(Loss, Gradients)> {
-    let rewards: Vec<Vec<f32>> = episodes.into_iter().map(|episode| episode.rewards).collect();
-    let actions: Vec<u32> = lives.actions.iter().map(|&action| action as u32).collect();
-    let rows = || lives.heads.chunks_exact(model.sizes.actions + 1);
-    let logits: Vec<f32> = rows().flat_map(|row| &row[..model.sizes.actions]).copied().collect();
-    let values: Vec<f32> = rows().map(|row| row[model.sizes.actions]).collect();
-    let (loss, by_logits, by_value) = a2c::loss(&rewards, &actions, &logits, &values, options);
-    let by_heads = by_logits.chunks_exact(model.sizes.actions).zip(&by_value);
-    let by_heads: Vec<f32> = by_heads.flat_map(|(logits, value)| logits.iter().chain([value])).copied().collect();
+pub fn gradients(machine: &mut dyn Machine, model: &Model, episodes: &[Episode], options: &TrainingOptions) -> Result<(Loss, Gradients)> {
+    let (loss, by_heads) = a2c::loss(episodes, options);
     Ok((loss, unpack(model, &machine.learn(&by_heads)?)))
 }
 

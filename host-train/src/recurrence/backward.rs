@@ -11,14 +11,17 @@ use backpropamine::rule::{Granularity, Rule};
 use rayon::prelude::*;
 
 use super::forward::{Trajectory, squash_slope};
-use super::kernel::{LANES, Lanes, flat, flat_mut};
+use super::kernel::{Job, LANES, Lanes, Vector, flat, flat_mut};
 use super::real::Real;
 use super::spec::Gradients;
-use super::sweep::{Collect, Combine, Dots, Products, Reverse, Rewind, Rows};
+use super::sweep::{Accumulate, Collect, Products, Reverse, Rewind, Rows, accumulate, dot, row, row_mut};
 use super::weights::{Weights, unpadded, unpaneled, with_rule};
 
-/// The derivatives by the drive of some lifetimes, `[T][columns]` each.
-type Drives<F> = Vec<Vec<Lanes<F>>>;
+/// Derivatives by the drive of some lifetimes, `[T][blocks of H]` each.
+pub type Drives<F> = Vec<Vec<Lanes<F>>>;
+
+/// Writes `dL/dh` of a lifetime, given its place in the batch, into `[T][blocks of H]` zeros.
+pub type ByHidden<'a, F> = &'a (dyn Fn(usize, &mut [Lanes<F>]) + Sync);
 
 /// Lifetimes whose gradients are summed together.
 const GROUP: usize = 2;
@@ -38,22 +41,47 @@ pub struct Backward<F> {
 /// # Panics
 /// If the lengths do not fit together.
 pub fn backward<F: Real>(weights: &Weights<F>, trajectories: &[Trajectory<F>], by_hidden: &[F]) -> Backward<F> {
-    F::backward(weights, trajectories, by_hidden)
-}
-
-pub(super) fn reverse<F: Real>(weights: &Weights<F>, trajectories: &[Trajectory<F>], by_hidden: &[F]) -> Backward<F> {
     let steps = trajectories.first().map_or(0, Trajectory::steps);
-    let (batch, neurons) = (trajectories.len(), weights.spec.hidden);
-    assert!(
-        trajectories.iter().all(|trajectory| trajectory.steps() == steps),
-        "lifetimes of one length"
-    );
+    let (batch, neurons, columns) = (trajectories.len(), weights.spec.hidden, weights.columns);
     assert_eq!(
         by_hidden.len(),
         steps * batch * neurons,
         "one derivative per step, lifetime and neuron"
     );
+    let trajectories: Vec<_> = trajectories.iter().collect();
+    let place = |t: usize, lifetime: usize| t * batch + lifetime;
+    let (parameters, drives) = backward_lifetimes(weights, &trajectories, &|lifetime, out| {
+        for t in 0..steps {
+            flat_mut(row_mut(out, t, columns))[..neurons].copy_from_slice(row(by_hidden, place(t, lifetime), neurons));
+        }
+    });
+    let mut drive = vec![F::ZERO; by_hidden.len()];
+    for (lifetime, by_drive) in drives.iter().enumerate() {
+        for t in 0..steps {
+            row_mut(&mut drive, place(t, lifetime), neurons).copy_from_slice(&flat(row(by_drive, t, columns))[..neurons]);
+        }
+    }
+    Backward { parameters, drive }
+}
 
+/// As [`backward`], where every lifetime's `dL/dh` is asked for when its turn comes.
+///
+/// # Panics
+/// If the lifetimes differ in length.
+pub fn backward_lifetimes<F: Real>(
+    weights: &Weights<F>,
+    trajectories: &[&Trajectory<F>],
+    by_hidden: ByHidden<F>,
+) -> (Gradients<F>, Drives<F>) {
+    F::backward(weights, trajectories, by_hidden)
+}
+
+pub(super) fn reverse<F: Real>(weights: &Weights<F>, trajectories: &[&Trajectory<F>], by_hidden: ByHidden<F>) -> (Gradients<F>, Drives<F>) {
+    let steps = trajectories.first().map_or(0, |trajectory| trajectory.steps());
+    assert!(
+        trajectories.iter().all(|trajectory| trajectory.steps() == steps),
+        "lifetimes of one length"
+    );
     let groups: Vec<(Sum<F>, Drives<F>)> = trajectories
         .par_chunks(GROUP)
         .enumerate()
@@ -62,17 +90,13 @@ pub(super) fn reverse<F: Real>(weights: &Weights<F>, trajectories: &[Trajectory<
             |scratch, (group, members)| {
                 let mut sum = Sum::new(weights);
                 let drives = members.iter().enumerate().map(|(member, trajectory)| {
-                    let loss = Loss {
-                        by_hidden,
-                        batch,
-                        neurons,
-                        lifetime: group * GROUP + member,
-                    };
+                    scratch.by_hidden.fill(Lanes::default());
+                    by_hidden(group * GROUP + member, &mut scratch.by_hidden);
+                    let sum = &mut sum;
                     Lifetime {
                         weights,
                         trajectory,
-                        loss,
-                        sum: &mut sum,
+                        sum,
                         scratch,
                     }
                     .reverse()
@@ -82,37 +106,13 @@ pub(super) fn reverse<F: Real>(weights: &Weights<F>, trajectories: &[Trajectory<
             },
         )
         .collect();
-
     let mut total = Sum::new(weights);
-    let mut drive = vec![F::ZERO; by_hidden.len()];
-    let mut lifetime = 0;
+    let mut all = Vec::with_capacity(trajectories.len());
     for (sum, drives) in groups {
         total.add(weights, &sum);
-        for by_drive in drives {
-            for (t, row) in by_drive.chunks_exact(weights.columns).enumerate() {
-                drive[(t * batch + lifetime) * neurons..][..neurons].copy_from_slice(&flat(row)[..neurons]);
-            }
-            lifetime += 1;
-        }
+        all.extend(drives);
     }
-    Backward {
-        parameters: total.finish(weights),
-        drive,
-    }
-}
-
-/// One lifetime's part of `dL/dh`.
-struct Loss<'a, F> {
-    by_hidden: &'a [F],
-    batch: usize,
-    neurons: usize,
-    lifetime: usize,
-}
-
-impl<F> Loss<'_, F> {
-    fn at(&self, t: usize) -> &[F] {
-        &self.by_hidden[(t * self.batch + self.lifetime) * self.neurons..][..self.neurons]
-    }
+    (total.finish(weights), all)
 }
 
 /// A group's sums, as the sweeps add to them.
@@ -157,12 +157,8 @@ impl<F: Real> Sum<F> {
             (&mut self.fan_out, &other.fan_out),
             (&mut self.modulator, &other.modulator),
         ];
-        for (out, vectors) in pairs {
-            weights.path.run(Combine {
-                factors: &[F::ONE],
-                vectors,
-                out,
-            });
+        for (sums, term) in pairs {
+            weights.path.run(Accumulate { sums, term });
         }
         for (sum, &bias) in self.modulator_bias.iter_mut().zip(&other.modulator_bias) {
             *sum += bias;
@@ -265,11 +261,12 @@ struct Scratch<F> {
     recent: TracePair<F>,
     /// `dL/dH`, `dL/dE`
     gradient: TracePair<F>,
+    /// `dL/dh(t)`, as far as the loss depends on it at once, `[T][columns]`.
+    by_hidden: Vec<Lanes<F>>,
     /// `M(t)` or the Hebbian rates, `[T][columns]`.
     rates: Vec<Lanes<F>>,
     /// `dL/dM(t)`
     by_rate: Vec<Lanes<F>>,
-    by_modulator: Vec<F>,
     by_pre: Vec<Lanes<F>>,
     by_before: Vec<Lanes<F>>,
     /// Three matrices of one block per row, whole sixteens of rows.
@@ -285,9 +282,9 @@ impl<F: Real> Scratch<F> {
             checkpoints: (0..steps.div_ceil(interval)).map(|_| TracePair::new(weights, 1)).collect(),
             recent: TracePair::new(weights, interval),
             gradient: TracePair::new(weights, 1),
+            by_hidden: vectors(steps),
             rates: vectors(steps),
             by_rate: vectors(1),
-            by_modulator: vec![F::ZERO; weights.spec.modulators],
             by_pre: vectors(1),
             by_before: vectors(1),
             sums: vectors(3 * LANES),
@@ -299,7 +296,6 @@ impl<F: Real> Scratch<F> {
 struct Lifetime<'a, F> {
     weights: &'a Weights<F>,
     trajectory: &'a Trajectory<F>,
-    loss: Loss<'a, F>,
     sum: &'a mut Sum<F>,
     scratch: &'a mut Scratch<F>,
 }
@@ -307,30 +303,35 @@ struct Lifetime<'a, F> {
 impl<F: Real> Lifetime<'_, F> {
     /// Adds this lifetime's derivatives to the sums; returns those by its drive, `[T][columns]`.
     fn reverse(mut self) -> Vec<Lanes<F>> {
-        let (steps, columns) = (self.trajectory.steps(), self.weights.columns);
+        let (weights, trajectory, columns) = (self.weights, self.trajectory, self.weights.columns);
+        let steps = trajectory.steps();
         let mut by_drive = vec![Lanes::default(); steps * columns];
-        if steps == 0 {
-            return by_drive;
-        }
-        for (t, rates) in self.scratch.rates.chunks_exact_mut(columns).enumerate() {
-            self.weights.rates(self.trajectory.modulator(t), rates);
-        }
+        weights.path.run(Rates {
+            weights,
+            trajectory,
+            rates: &mut self.scratch.rates,
+        });
         self.set_checkpoints();
         self.scratch.gradient.clear();
         self.scratch.by_pre.fill(Lanes::default());
         self.scratch.by_before.fill(Lanes::default());
-        self.leave_step(steps - 1, &mut by_drive);
-        for t in (1..steps).rev() {
-            if t == steps - 1 || t.is_multiple_of(self.scratch.interval) {
-                self.recall(t);
+        for t in (0..steps).rev() {
+            weights.path.run(Leave {
+                lifetime: &mut self,
+                t,
+                g: row_mut(&mut by_drive, t, columns),
+            });
+            if t > 0 {
+                if t == steps - 1 || t.is_multiple_of(self.scratch.interval) {
+                    self.recall(t);
+                }
+                self.enter_step(t, row(&by_drive, t, columns));
             }
-            self.enter_step(t, &by_drive[t * columns..][..columns]);
-            self.leave_modulator(t - 1);
-            self.leave_step(t - 1, &mut by_drive);
         }
-        self.weights.path.run(Products {
-            left: &by_drive,
-            right: self.trajectory.between(0, steps),
+        weights.path.run(Products {
+            steps,
+            left: |t: usize| flat(row(&by_drive, t, columns)),
+            right: |t: usize| trajectory.before(t),
             columns,
             sum: &mut self.sum.weight,
         });
@@ -427,49 +428,71 @@ impl<F: Real> Lifetime<'_, F> {
     }
 
     /// From `dL/dM(t)` to the fan-out, the modulator's weights and `dL/dh(t)`; of unmodulated neurons to their rate.
-    fn leave_modulator(&mut self, t: usize) {
-        let (weights, path, columns) = (self.weights, self.weights.path, self.weights.columns);
+    #[inline(always)]
+    fn leave_modulator<V: Vector<F>>(&mut self, t: usize) {
+        let (weights, columns) = (self.weights, self.weights.columns);
         let (scratch, sum) = (&mut *self.scratch, &mut *self.sum);
-        path.run(Combine {
-            factors: &[F::ONE],
-            vectors: &scratch.by_rate,
-            out: &mut sum.rate,
-        });
-        path.run(Dots {
-            matrix: &weights.fan_out,
-            vector: &scratch.by_rate,
-            sums: &mut scratch.by_modulator,
-        });
-        let hidden = self.trajectory.after(t);
-        for (k, (by_m, m)) in scratch.by_modulator.iter_mut().zip(self.trajectory.modulator(t)).enumerate() {
-            let row = k * columns..(k + 1) * columns;
-            path.run(Combine {
-                factors: &[*m],
-                vectors: &scratch.by_rate,
-                out: &mut sum.fan_out[row.clone()],
-            });
-            *by_m *= squash_slope(weights.spec.squash, *m);
-            sum.modulator_bias[k] += *by_m;
-            path.run(Combine {
-                factors: &[*by_m],
-                vectors: hidden,
-                out: &mut sum.modulator[row],
-            });
+        accumulate::<F, V>(&mut sum.rate, F::ONE, &scratch.by_rate);
+        for (k, &m) in self.trajectory.modulator(t).iter().enumerate() {
+            let by_m = dot::<F, V>(row(&weights.fan_out, k, columns), &scratch.by_rate) * squash_slope(weights.spec.squash, m);
+            accumulate::<F, V>(row_mut(&mut sum.fan_out, k, columns), m, &scratch.by_rate);
+            sum.modulator_bias[k] += by_m;
+            accumulate::<F, V>(row_mut(&mut sum.modulator, k, columns), by_m, self.trajectory.after(t));
+            accumulate::<F, V>(&mut scratch.by_pre, by_m, row(&weights.modulator, k, columns));
         }
-        path.run(Combine {
-            factors: &scratch.by_modulator,
-            vectors: &weights.modulator,
-            out: &mut scratch.by_pre,
-        });
     }
 
     /// `g(t)` from the loss and what later steps passed back to `h(t)`.
-    fn leave_step(&mut self, t: usize, by_drive: &mut [Lanes<F>]) {
-        let g = &mut flat_mut(&mut by_drive[t * self.weights.columns..][..self.weights.columns])[..self.weights.spec.hidden];
-        let passed = flat(&self.scratch.by_pre).iter().zip(self.loss.at(t));
-        for ((g, &h), (&later, &loss)) in g.iter_mut().zip(self.trajectory.hidden(t)).zip(passed) {
-            *g = (later + loss) * (F::ONE - h * h);
+    #[inline(always)]
+    fn leave_step<V: Vector<F>>(&self, t: usize, g: &mut [Lanes<F>]) {
+        let (hidden, loss) = (self.trajectory.after(t), row(&self.scratch.by_hidden, t, self.weights.columns));
+        let passed = self.scratch.by_pre.iter().zip(loss);
+        for ((g, h), (later, loss)) in g.iter_mut().zip(hidden).zip(passed) {
+            let h = V::load(h);
+            let slope = V::splat(F::ONE).sub(h.mul(h));
+            V::load(later).add(V::load(loss)).mul(slope).store(g);
         }
+    }
+}
+
+/// The rates that every step wrote with.
+struct Rates<'a, F> {
+    weights: &'a Weights<F>,
+    trajectory: &'a Trajectory<F>,
+    /// `[T][columns]`
+    rates: &'a mut [Lanes<F>],
+}
+
+impl<F: Real> Job<F> for Rates<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<F>>(self) {
+        for t in 0..self.trajectory.steps() {
+            let rates = row_mut(self.rates, t, self.weights.columns);
+            self.weights.rates::<V>(self.trajectory.modulator(t), rates);
+        }
+    }
+}
+
+/// Back through the modulator and tanh of step `t`.
+struct Leave<'a, 'l, F> {
+    lifetime: &'a mut Lifetime<'l, F>,
+    t: usize,
+    /// `g(t)`: written.
+    g: &'a mut [Lanes<F>],
+}
+
+impl<F: Real> Job<F> for Leave<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<F>>(self) {
+        // What the last step would have written, nothing reads.
+        if self.t + 1 < self.lifetime.trajectory.steps() {
+            self.lifetime.leave_modulator::<V>(self.t);
+        }
+        self.lifetime.leave_step::<V>(self.t, self.g);
     }
 }
 

@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 
 use backpropamine::rule::Squash;
 
-use super::kernel::{LANES, Lanes, flat, flat_mut};
+use super::kernel::{Job, LANES, Lanes, Vector, flat, flat_mut};
 use super::real::Real;
-use super::sweep::{Activate, Dots, Rows, Step};
+use super::sweep::{Activate, Dots, Rows, Step, row, row_mut};
 use super::weights::{Weights, position, with_rule};
 
 /// What [`backward`](super::backward) needs of a lifetime: `h` and `m` of every step. The traces are computed again.
@@ -50,8 +50,8 @@ impl<F: Real> Trajectory<F> {
         &self.modulator[t * self.modulators..][..self.modulators]
     }
 
-    /// `h(t)`, padded.
-    pub(super) fn after(&self, t: usize) -> &[Lanes<F>] {
+    /// `h(t)`, padded to whole vectors.
+    pub fn after(&self, t: usize) -> &[Lanes<F>] {
         self.before(t + 1)
     }
 
@@ -104,12 +104,8 @@ impl<'w, F: Real> Forward<'w, F> {
 
     pub(super) fn advance(&mut self, drive: &[F]) {
         let t = self.trajectory.steps;
-        let (path, columns, neurons) = (self.weights.path, self.trajectory.columns, self.trajectory.neurons);
         self.sum_inputs(t);
-        let hidden = &mut self.trajectory.hidden[(t + 1) * columns..][..columns];
-        flat_mut(hidden)[..neurons].copy_from_slice(&drive[..neurons]);
-        path.run(Activate { sums: &self.sums, hidden });
-        self.modulate(t);
+        self.weights.path.run(Finish { forward: self, t, drive });
         self.trajectory.steps += 1;
     }
 
@@ -138,7 +134,8 @@ impl<'w, F: Real> Forward<'w, F> {
     }
 
     /// `m(t)` from `h(t)`, and what this step writes with.
-    fn modulate(&mut self, t: usize) {
+    #[inline(always)]
+    fn modulate<V: Vector<F>>(&mut self, t: usize) {
         let (weights, count) = (self.weights, self.weights.spec.modulators);
         let Trajectory {
             hidden,
@@ -148,16 +145,22 @@ impl<'w, F: Real> Forward<'w, F> {
         } = &mut self.trajectory;
         modulator.resize((t + 1) * count, F::ZERO);
         let m = &mut modulator[t * count..];
-        let vector = &hidden[(t + 1) * *columns..][..*columns];
-        weights.path.run(Dots {
+        Dots {
             matrix: &weights.modulator,
-            vector,
+            vector: row(hidden, t + 1, *columns),
+            bias: &weights.modulator_bias,
             sums: m,
-        });
-        for (m, &bias) in m.iter_mut().zip(&weights.modulator_bias) {
-            *m = squash(weights.spec.squash, *m + bias);
         }
-        weights.rates(m, &mut self.rate);
+        .run::<V>();
+        for m in m.iter_mut() {
+            *m = squash(weights.spec.squash, *m);
+        }
+        weights.rates::<V>(m, &mut self.rate);
+    }
+
+    /// `h(t)` of the last step, padded to whole vectors.
+    pub fn hidden(&self) -> &[Lanes<F>] {
+        self.trajectory.before(self.trajectory.steps)
     }
 
     /// `m(t)` of the last step, `[K]`, before the fan-out; empty if the rule has no modulator or no step was made.
@@ -176,6 +179,29 @@ impl<'w, F: Real> Forward<'w, F> {
     }
 }
 
+/// What is left of step `t` once the inputs are summed.
+struct Finish<'a, 'w, F> {
+    forward: &'a mut Forward<'w, F>,
+    t: usize,
+    drive: &'a [F],
+}
+
+impl<F: Real> Job<F> for Finish<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<F>>(self) {
+        let Self { forward, t, drive } = self;
+        let Trajectory { columns, neurons, .. } = forward.trajectory;
+        let hidden = row_mut(&mut forward.trajectory.hidden, t + 1, columns);
+        flat_mut(hidden)[..neurons].copy_from_slice(&drive[..neurons]);
+        let sums = &forward.sums;
+        Activate { sums, hidden }.run::<V>();
+        forward.modulate::<V>(t);
+    }
+}
+
+#[inline(always)]
 fn squash<F: Real>(squash: Squash, x: F) -> F {
     match squash {
         Squash::Tanh => x.tanh(),
@@ -185,6 +211,7 @@ fn squash<F: Real>(squash: Squash, x: F) -> F {
 }
 
 /// `f'`, from `m = f(x)`.
+#[inline(always)]
 pub(super) fn squash_slope<F: Real>(squash: Squash, m: F) -> F {
     match squash {
         Squash::Tanh => F::ONE - m * m,

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::real::Real;
-use super::roofline::Counting;
 
 /// Numbers per [`Vector`].
 pub(super) const LANES: usize = 16;
@@ -152,7 +151,7 @@ impl Path {
             Way::Kernel(Kernel::Avx512 | Kernel::Avx2) => unsafe { run_avx2(job) },
             #[cfg(target_arch = "aarch64")]
             Way::Kernel(Kernel::Neon) => job.run::<Plain<F, true>>(),
-            Way::Counting => job.run::<Counting<F>>(),
+            Way::Counting => job.run::<F::Counted>(),
             _ => job.run::<Plain<F, false>>(),
         }
     }
@@ -197,6 +196,9 @@ pub(super) fn flat_mut<F: Real>(lanes: &mut [Lanes<F>]) -> &mut [F] {
 
 /// Sixteen numbers in registers.
 pub trait Vector<F>: Copy {
+    /// How many of them the processor's registers hold, at least.
+    const REGISTERS: usize = 8;
+
     /// All lanes alike.
     fn splat(value: F) -> Self;
     /// From memory.
@@ -333,6 +335,8 @@ mod avx512 {
 
     // SAFETY (all blocks below): AVX-512F is there, see the type; loads and stores go through references to 64 aligned bytes.
     impl Vector<f32> for Wide {
+        const REGISTERS: usize = 32;
+
         #[inline(always)]
         fn splat(value: f32) -> Self {
             Self(unsafe { _mm512_set1_ps(value) })
@@ -383,9 +387,13 @@ mod avx512 {
         }
         #[inline(always)]
         fn sum(self) -> f32 {
-            let mut lanes = Lanes::default();
-            self.store(&mut lanes);
-            super::Plain::<f32, true>(lanes.0).sum()
+            unsafe {
+                let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
+                let eight = _mm256_add_ps(_mm512_castps512_ps256(self.0), upper);
+                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
         }
         #[inline(always)]
         fn sums(rows: &[Lanes<f32>; LANES]) -> Self {

@@ -9,10 +9,10 @@
 //! `dL/dh` over whole lifetimes into gradients of every parameter and of the drive. Both have the same bits for any
 //! number of threads. [`RecurrenceOp`] is the pair as one Candle operation.
 
-mod affine;
 mod backward;
 mod forward;
 mod kernel;
+mod layers;
 mod op;
 pub mod oracle;
 mod real;
@@ -22,10 +22,10 @@ mod spec;
 mod sweep;
 mod weights;
 
-pub use affine::{Affine, AffineGradient};
-pub use backward::{Backward, backward};
+pub use backward::{Backward, ByHidden, Drives, backward, backward_lifetimes};
 pub use forward::{Forward, Trajectory};
-pub use kernel::{Kernel, KernelError, Path};
+pub use kernel::{Kernel, KernelError, Lanes, Path};
+pub use layers::{AffineGradient, Heads, Input, LayerGradients, LayerRow, layer_gradients};
 pub use op::RecurrenceOp;
 pub use real::Real;
 pub use roofline::{Work, bytes_per_second, count, multiply_adds_per_second};

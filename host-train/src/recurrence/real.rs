@@ -5,10 +5,13 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use backpropamine::math::tanh_f32_inline;
 
-use super::backward::{Backward, reverse};
+use super::backward::{ByHidden, Drives, reverse};
 use super::forward::{Forward, Trajectory};
 #[cfg(target_arch = "x86_64")]
-use super::kernel::{Plain, Vector, Wide};
+use super::kernel::Wide;
+use super::kernel::{Plain, Vector};
+use super::roofline::Counting;
+use super::spec::Gradients;
 use super::weights::Weights;
 
 /// A floating-point type the recurrence can be computed in.
@@ -40,14 +43,16 @@ pub trait Real:
     /// The vectors used where there is AVX-512, if `WIDE`.
     #[cfg(target_arch = "x86_64")]
     type Avx512: Vector<Self>;
+    /// The vectors that count what they do, where there is anything to count.
+    type Counted: Vector<Self>;
     /// Whether AVX-512 has vectors of its own; else it runs as AVX2.
     const WIDE: bool;
 
     /// [`Forward::step`](super::Forward::step), but for its result. A method of each type rather than a generic function,
     /// so that this crate compiles all kernels, once, and no crate that uses it.
     fn step(forward: &mut Forward<'_, Self>, drive: &[Self]);
-    /// [`backward()`](super::backward()), likewise.
-    fn backward(weights: &Weights<Self>, trajectories: &[Trajectory<Self>], by_hidden: &[Self]) -> Backward<Self>;
+    /// [`backward_lifetimes`](super::backward_lifetimes), likewise.
+    fn backward(weights: &Weights<Self>, trajectories: &[&Trajectory<Self>], by_hidden: ByHidden<Self>) -> (Gradients<Self>, Drives<Self>);
 }
 
 /// The methods that only have to be compiled for each type.
@@ -56,7 +61,11 @@ macro_rules! compiled_here {
         fn step(forward: &mut Forward<'_, Self>, drive: &[Self]) {
             forward.advance(drive);
         }
-        fn backward(weights: &Weights<Self>, trajectories: &[Trajectory<Self>], by_hidden: &[Self]) -> Backward<Self> {
+        fn backward(
+            weights: &Weights<Self>,
+            trajectories: &[&Trajectory<Self>],
+            by_hidden: ByHidden<Self>,
+        ) -> (Gradients<Self>, Drives<Self>) {
             reverse(weights, trajectories, by_hidden)
         }
     };
@@ -78,6 +87,7 @@ impl Real for f32 {
     }
     #[cfg(target_arch = "x86_64")]
     type Avx512 = Wide;
+    type Counted = Counting<f32>;
     const WIDE: bool = true;
     compiled_here!();
 }
@@ -98,6 +108,7 @@ impl Real for f64 {
     // Double precision is for tests: what the compiler makes of plain Rust is fast enough.
     #[cfg(target_arch = "x86_64")]
     type Avx512 = Plain<f64, true>;
+    type Counted = Plain<f64, false>;
     const WIDE: bool = false;
     compiled_here!();
 }

@@ -223,15 +223,16 @@ mod tests {
     #[test]
     fn counts_what_a_pass_does() {
         let vectors = vec![Lanes::default(); 3 * 2];
-        let mut out = vec![Lanes::default(); 2];
+        let (initial, mut out) = (vec![Lanes::default(); 2], vec![Lanes::default(); 2]);
         let work = count(|path| {
             path.run::<f32, _>(Combine {
+                initial: &initial,
                 factors: &[1.0, 2.0, 3.0],
                 vectors: &vectors,
                 out: &mut out,
             });
         });
-        // Three multiply-adds for each of 32 numbers; three vectors read, the sum read and written.
+        // Three multiply-adds for each of 32 numbers; three vectors and the initial one read, the sum written.
         let expected = Work {
             operations: 96.0,
             bytes: (3.0 + 2.0) * 128.0,

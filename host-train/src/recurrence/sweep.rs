@@ -35,7 +35,12 @@ pub(super) struct Panel {
 pub(super) fn panels(columns: usize) -> impl Iterator<Item = Panel> {
     let count = columns.div_ceil(4);
     (0..count).scan(0, move |start, index| {
-        let width = columns / count + usize::from(index < columns % count);
+        // Most often there is one panel only, and no need for a division.
+        let width = if count == 1 {
+            columns
+        } else {
+            columns / count + usize::from(index < columns % count)
+        };
         *start += width;
         Some(Panel {
             start: *start - width,
@@ -202,6 +207,8 @@ impl<F: Real, R: Plasticity> Step<'_, F, R> {
             for c in 0..WIDTH {
                 let mut strength = V::load(&weight[j][c]);
                 if R::HEBB {
+                    // Before the stores, which would hold it up where both addresses end alike.
+                    let alpha = V::load(&alpha[j][c]);
                     let traces = Traces {
                         h: V::load(&hebb[j][c]),
                         e: load_if(R::ELIGIBILITY, elig, j, c),
@@ -211,7 +218,7 @@ impl<F: Real, R: Plasticity> Step<'_, F, R> {
                     if R::ELIGIBILITY {
                         traces.e.store(&mut elig[j][c]);
                     }
-                    strength = V::load(&alpha[j][c]).mul_add(traces.h, strength);
+                    strength = alpha.mul_add(traces.h, strength);
                 }
                 sum = strength.mul_add(pre[c], sum);
             }
@@ -271,6 +278,10 @@ impl<F: Real, R: Plasticity> Rewind<'_, F, R> {
     #[inline(always)]
     fn panel<V: Vector<F>, const WIDTH: usize>(&mut self, start: usize) {
         let mut j = self.rows.start;
+        while V::REGISTERS >= 32 && WIDTH <= 2 && j + 4 <= self.rows.end {
+            self.tile::<V, 4, WIDTH>(j, start);
+            j += 4;
+        }
         while j + 2 <= self.rows.end {
             self.tile::<V, 2, WIDTH>(j, start);
             j += 2;
@@ -413,7 +424,8 @@ impl<F: Real, R: Plasticity> Reverse<'_, F, R> {
                 let alpha = V::load(&alpha[j][c]);
                 let h = V::load(&hebb[j][c]);
                 let product = g.mul(pre[c]);
-                product.mul_add(h, V::load(&by_alpha[j][c])).store(&mut by_alpha[j][c]);
+                // Stored after all loads, which it would hold up where both addresses end alike.
+                let alpha_sum = product.mul_add(h, V::load(&by_alpha[j][c]));
                 by_pre[c] = alpha.mul_add(h, weight).mul_add(g, by_pre[c]);
 
                 let past = Past {
@@ -433,6 +445,7 @@ impl<F: Real, R: Plasticity> Reverse<'_, F, R> {
                 let eta = load_if(R::DENSE, eta, j, c);
                 let gradient = R::reverse(&row, eta, past, before[c], limits, gradient, &mut sinks);
                 (by_before[c], sums) = (sinks.pre, sinks.sums);
+                alpha_sum.store(&mut by_alpha[j][c]);
                 gradient.h.store(&mut by_hebb[j][c]);
                 if R::ELIGIBILITY {
                     gradient.e.store(&mut by_elig[j][c]);
@@ -501,17 +514,23 @@ impl<F: Real, R: Plasticity> Job<F> for Collect<'_, F, R> {
 }
 
 /// `sum[j][i] += Σ_t left_j(t)·right_i(t)`: one product over all steps instead of one outer product per step.
-pub(super) struct Products<'a, F> {
-    /// `[T][columns]`
-    pub left: &'a [Lanes<F>],
-    /// `[T][columns]`
-    pub right: &'a [Lanes<F>],
+pub(super) struct Products<'a, F, L, R> {
+    /// How many steps.
+    pub steps: usize,
+    /// `left(t)`, as many numbers as `sum` has rows.
+    pub left: L,
+    /// `right(t)`, as many blocks as `sum` has columns.
+    pub right: R,
     pub columns: usize,
-    /// A matrix.
+    /// A matrix, panel by panel.
     pub sum: &'a mut [Lanes<F>],
 }
 
-impl<F: Real> Job<F> for Products<'_, F> {
+impl<'a, F: Real, L, R> Job<F> for Products<'_, F, L, R>
+where
+    L: Fn(usize) -> &'a [F],
+    R: Fn(usize) -> &'a [Lanes<F>],
+{
     type Output = ();
 
     #[inline(always)]
@@ -520,36 +539,42 @@ impl<F: Real> Job<F> for Products<'_, F> {
     }
 }
 
-impl<F: Real> Products<'_, F> {
+impl<'a, F: Real, L, R> Products<'_, F, L, R>
+where
+    L: Fn(usize) -> &'a [F],
+    R: Fn(usize) -> &'a [Lanes<F>],
+{
     #[inline(always)]
     fn panel<V: Vector<F>, const WIDTH: usize>(&mut self, start: usize) {
-        let neurons = self.sum.len() / self.columns;
+        let rows = self.sum.len() / self.columns;
         let mut j = 0;
-        while j + 4 <= neurons {
-            self.tile::<V, 4, WIDTH>(j, start);
+        while j + 4 <= rows {
+            self.tile::<V, 4, WIDTH>(j, rows, start);
             j += 4;
         }
-        while j < neurons {
-            self.tile::<V, 1, WIDTH>(j, start);
-            j += 1;
+        while j + 2 <= rows {
+            self.tile::<V, 2, WIDTH>(j, rows, start);
+            j += 2;
+        }
+        if j < rows {
+            self.tile::<V, 1, WIDTH>(j, rows, start);
         }
     }
 
     #[inline(always)]
-    fn tile<V: Vector<F>, const ROWS: usize, const WIDTH: usize>(&mut self, j: usize, start: usize) {
-        let neurons = self.sum.len() / self.columns;
+    fn tile<V: Vector<F>, const ROWS: usize, const WIDTH: usize>(&mut self, j: usize, rows: usize, start: usize) {
         let mut sum = [[V::splat(F::ZERO); WIDTH]; ROWS];
-        for (left, right) in self.left.chunks_exact(self.columns).zip(self.right.chunks_exact(self.columns)) {
-            let left = &flat(left)[j..][..ROWS];
-            let right: [V; WIDTH] = load(&right[start..]);
+        for t in 0..self.steps {
+            let left = &(self.left)(t)[j..][..ROWS];
+            let right: [V; WIDTH] = load(&(self.right)(t)[start..]);
             for r in 0..ROWS {
                 for c in 0..WIDTH {
                     sum[r][c] = V::splat(left[r]).mul_add(right[c], sum[r][c]);
                 }
             }
         }
-        let rows = tile_mut::<F, WIDTH>(true, self.sum, neurons, start, &(j..j + ROWS));
-        for (row, sum) in rows.iter_mut().zip(sum) {
+        let tile = tile_mut::<F, WIDTH>(true, self.sum, rows, start, &(j..j + ROWS));
+        for (row, sum) in tile.iter_mut().zip(sum) {
             for (block, sum) in row.iter_mut().zip(sum) {
                 V::load(block).add(sum).store(block);
             }
@@ -557,10 +582,11 @@ impl<F: Real> Products<'_, F> {
     }
 }
 
-/// `sums_j = Σ_i matrix_ji · vector_i` for a matrix of few rows, `[sums.len()][vector.len()]`.
+/// `sums_k = bias_k + Σ_i matrix_ki · vector_i` for a matrix of few rows, `[sums.len()][vector.len()]`.
 pub(super) struct Dots<'a, F> {
     pub matrix: &'a [Lanes<F>],
     pub vector: &'a [Lanes<F>],
+    pub bias: &'a [F],
     pub sums: &'a mut [F],
 }
 
@@ -569,18 +595,36 @@ impl<F: Real> Job<F> for Dots<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<F>>(self) {
-        for (sum, row) in self.sums.iter_mut().zip(self.matrix.chunks_exact(self.vector.len())) {
-            let mut lanes = V::splat(F::ZERO);
-            for (a, b) in row.iter().zip(self.vector) {
-                lanes = V::load(a).mul_add(V::load(b), lanes);
-            }
-            *sum = lanes.sum();
+        for (k, (sum, &bias)) in self.sums.iter_mut().zip(self.bias).enumerate() {
+            *sum = dot::<F, V>(row(self.matrix, k, self.vector.len()), self.vector) + bias;
         }
     }
 }
 
-/// `out += Σ_k factor_k · vector_k` with `[K][out.len()]` vectors. Factors of 0, as many observations are, cost nothing.
+/// `Σ_i a_i · b_i`
+#[inline(always)]
+pub(super) fn dot<F: Real, V: Vector<F>>(a: &[Lanes<F>], b: &[Lanes<F>]) -> F {
+    let mut lanes = V::splat(F::ZERO);
+    for (a, b) in a.iter().zip(b) {
+        lanes = V::load(a).mul_add(V::load(b), lanes);
+    }
+    lanes.sum()
+}
+
+/// Row `k` of a matrix that lies row by row.
+#[inline(always)]
+pub(super) fn row<T>(matrix: &[T], k: usize, width: usize) -> &[T] {
+    &matrix[k * width..][..width]
+}
+
+#[inline(always)]
+pub(super) fn row_mut<T>(matrix: &mut [T], k: usize, width: usize) -> &mut [T] {
+    &mut matrix[k * width..][..width]
+}
+
+/// `out = initial + Σ_k factor_k · vector_k` with `[K][out.len()]` vectors.
 pub(super) struct Combine<'a, F> {
+    pub initial: &'a [Lanes<F>],
     pub factors: &'a [F],
     pub vectors: &'a [Lanes<F>],
     pub out: &'a mut [Lanes<F>],
@@ -598,39 +642,36 @@ impl<F: Real> Job<F> for Combine<'_, F> {
 impl<F: Real> Combine<'_, F> {
     #[inline(always)]
     fn panel<V: Vector<F>, const WIDTH: usize>(&mut self, start: usize) {
-        let mut sums: [V; WIDTH] = load(&self.out[start..]);
-        for (factor, vector) in self.factors.iter().zip(self.vectors.chunks_exact(self.out.len())) {
-            if *factor == F::ZERO {
-                continue;
-            }
-            let blocks: [V; WIDTH] = load(&vector[start..]);
+        let mut sums: [V; WIDTH] = load(&self.initial[start..]);
+        for (k, &factor) in self.factors.iter().enumerate() {
+            let blocks: [V; WIDTH] = load(&row(self.vectors, k, self.out.len())[start..]);
             for c in 0..WIDTH {
-                sums[c] = blocks[c].mul_add(V::splat(*factor), sums[c]);
+                sums[c] = blocks[c].mul_add(V::splat(factor), sums[c]);
             }
         }
         store(sums, &mut self.out[start..]);
     }
 }
 
-/// `sums_k += factor_k · vector`, `[K][vector.len()]`. Factors of 0, as many observations are, cost nothing.
-pub(super) struct Outer<'a, F> {
-    pub factors: &'a [F],
-    pub vector: &'a [Lanes<F>],
+/// `sums += term`
+pub(super) struct Accumulate<'a, F> {
     pub sums: &'a mut [Lanes<F>],
+    pub term: &'a [Lanes<F>],
 }
 
-impl<F: Real> Job<F> for Outer<'_, F> {
+impl<F: Real> Job<F> for Accumulate<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<F>>(self) {
-        for (factor, sums) in self.factors.iter().zip(self.sums.chunks_exact_mut(self.vector.len())) {
-            if *factor == F::ZERO {
-                continue;
-            }
-            for (sum, block) in sums.iter_mut().zip(self.vector) {
-                V::load(block).mul_add(V::splat(*factor), V::load(sum)).store(sum);
-            }
-        }
+        accumulate::<F, V>(self.sums, F::ONE, self.term);
+    }
+}
+
+/// `sums += factor · vector`
+#[inline(always)]
+pub(super) fn accumulate<F: Real, V: Vector<F>>(sums: &mut [Lanes<F>], factor: F, vector: &[Lanes<F>]) {
+    for (sum, block) in sums.iter_mut().zip(vector) {
+        V::load(block).mul_add(V::splat(factor), V::load(sum)).store(sum);
     }
 }

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use backpropamine::rule::Rule;
 
-use super::kernel::{LANES, Lanes, Path, flat, flat_mut};
+use super::kernel::{LANES, Lanes, Path, Vector, flat, flat_mut};
 use super::real::Real;
 use super::spec::{Clip, Parameters, Spec, SpecError};
-use super::sweep::{Combine, Matrices, blocks, panels};
+use super::sweep::{Matrices, accumulate, blocks, panels, row};
 
 /// Which [`Plasticity`](super::rule::Plasticity) a range of neurons follows: see [`with_rule`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,13 +146,12 @@ impl<F: Real> Weights<F> {
     }
 
     /// `M_j = Σ_k g_jk m_k + c_j` of modulated neurons, the Hebbian rate of the others.
-    pub(super) fn rates(&self, m: &[F], rates: &mut [Lanes<F>]) {
+    #[inline(always)]
+    pub(super) fn rates<V: Vector<F>>(&self, m: &[F], rates: &mut [Lanes<F>]) {
         rates.copy_from_slice(&self.base_rate);
-        self.path.run(Combine {
-            factors: m,
-            vectors: &self.fan_out,
-            out: rates,
-        });
+        for (k, &m) in m.iter().enumerate() {
+            accumulate::<F, V>(rates, m, row(&self.fan_out, k, self.columns));
+        }
     }
 }
 
@@ -235,17 +234,18 @@ pub(super) fn unpadded<F: Real>(matrix: &[Lanes<F>], width: usize) -> Vec<F> {
         .collect()
 }
 
-/// The inverse of [`paneled`].
-pub(super) fn unpaneled<F: Real>(matrix: &[Lanes<F>], neurons: usize) -> Vec<F> {
-    let columns = blocks(neurons);
+/// The inverse of [`paneled`], for any number of rows of `width` numbers.
+pub(super) fn unpaneled<F: Real>(matrix: &[Lanes<F>], width: usize) -> Vec<F> {
+    let columns = blocks(width);
+    let count = matrix.len() / columns;
     let mut rows = vec![Lanes::default(); matrix.len()];
     for panel in panels(columns) {
-        let tiles = matrix.get(panel.start * neurons..).unwrap_or_default().chunks_exact(panel.width);
+        let tiles = matrix.get(panel.start * count..).unwrap_or_default().chunks_exact(panel.width);
         for (row, tile) in rows.chunks_exact_mut(columns).zip(tiles) {
             row[panel.start..][..panel.width].copy_from_slice(tile);
         }
     }
-    unpadded(&rows, neurons)
+    unpadded(&rows, width)
 }
 
 /// Where number `(post, pre)` of a matrix lies among its numbers.
