@@ -3,7 +3,8 @@
 //! Leaving the first stage takes some hundred to some thousand iterations, at random. So a run that has not reached the
 //! full task when its patience ends starts anew with other weights; after the last restart it goes to the full task
 //! anyway, which is what networks that cannot learn the first stage are measured on. On the full task an attempt is on
-//! probation: a policy that grew certain of a poor strategy improves so slowly that new weights overtake it.
+//! probation: a policy that grew certain of a poor strategy improves so slowly that new weights overtake it. The best of the
+//! attempts that failed is put on a shelf, and comes back when those after it did no better.
 
 use std::collections::VecDeque;
 
@@ -23,7 +24,20 @@ pub struct Curriculum {
     /// Iterations of the full task.
     pub full_iterations: u32,
     /// Scores of the latest iterations of this stage: reached, and reachable.
-    window: VecDeque<(u32, u32)>,
+    window: Window,
+    /// The scores at the end of the best probation that failed.
+    #[serde(default)]
+    shelved: Option<Window>,
+}
+
+/// Reached and reachable, the oldest first.
+type Window = VecDeque<(u32, u32)>;
+
+/// The ratio of reached to reachable over a window; `None` until something was reachable.
+fn ratio(window: &Window) -> Option<f64> {
+    let sum = |(correct, all), &(c, a): &(u32, u32)| (correct + c, all + a);
+    let (correct, all) = window.iter().fold((0, 0), sum);
+    (all > 0).then(|| f64::from(correct) / f64::from(all))
 }
 
 /// What follows from an iteration.
@@ -35,14 +49,16 @@ pub enum Next {
     Advance,
     /// New weights, first stage.
     Restart,
+    /// The same, with network and optimiser put on the shelf.
+    Shelve,
+    /// Back to network and optimiser on the shelf.
+    Recall,
 }
 
 impl Curriculum {
     /// The ratio of reached to reachable over the window; `None` until something was reachable.
     pub fn score(&self) -> Option<f64> {
-        let sum = |(correct, all), &(c, a): &(u32, u32)| (correct + c, all + a);
-        let (correct, all) = self.window.iter().fold((0, 0), sum);
-        (all > 0).then(|| f64::from(correct) / f64::from(all))
+        ratio(&self.window)
     }
 
     /// Takes note of an iteration's score and moves on. `stages` is the number of stages of the course.
@@ -53,7 +69,7 @@ impl Curriculum {
         }
         if self.stage + 1 == stages {
             self.full_iterations += 1;
-            return self.probation(options);
+            return self.probation(stages, options);
         }
         self.early_iterations += 1;
         let learned = self.score().is_some_and(|score| score > options.threshold);
@@ -65,22 +81,38 @@ impl Curriculum {
         } else if self.attempt < options.restarts {
             self.restart();
             Next::Restart
+        } else if self.shelved.is_some() {
+            self.recall(stages, options)
         } else {
             self.go_to(stages - 1);
             Next::Advance
         }
     }
 
-    /// At the end of the probation: on with the attempt, or a restart if one is left.
-    fn probation(&mut self, options: &CurriculumOptions) -> Next {
-        let failed = self.full_iterations == options.probation
-            && self.may_restart(options)
-            && self.score().is_none_or(|score| score < options.probation_score);
-        if failed {
-            self.restart();
-            return Next::Restart;
+    /// At the end of the probation: on with the attempt, with another, or with the one on the shelf.
+    fn probation(&mut self, stages: usize, options: &CurriculumOptions) -> Next {
+        let score = self.score().unwrap_or(0.0);
+        if self.full_iterations != options.probation || score >= options.probation_score {
+            return Next::Continue;
         }
-        Next::Continue
+        let best = self.shelved.as_ref().and_then(ratio);
+        let is_best = best.is_none_or(|best| score > best);
+        if !self.may_restart(options) {
+            return if is_best { Next::Continue } else { self.recall(stages, options) };
+        }
+        if is_best {
+            self.shelved = Some(self.window.clone());
+        }
+        self.restart();
+        if is_best { Next::Shelve } else { Next::Restart }
+    }
+
+    /// To where the attempt on the shelf stood.
+    fn recall(&mut self, stages: usize, options: &CurriculumOptions) -> Next {
+        self.stage = stages - 1;
+        self.full_iterations = options.probation;
+        self.window = self.shelved.take().unwrap_or_default();
+        Next::Recall
     }
 
     /// Whether another restart is allowed.
@@ -92,6 +124,7 @@ impl Curriculum {
     pub fn restart(&mut self) {
         *self = Self {
             attempt: self.attempt + 1,
+            shelved: self.shelved.take(),
             ..Self::default()
         };
     }
@@ -174,9 +207,36 @@ mod tests {
         assert!(run(&mut good, 8).iter().all(|&next| next == Next::Continue));
         let mut poor = Curriculum::default();
         let first = run(&mut poor, 7);
-        assert_eq!(first.iter().position(|&next| next == Next::Restart), Some(19));
+        assert_eq!(first.iter().position(|&next| next == Next::Shelve), Some(19));
         assert_eq!((poor.attempt, poor.full_iterations), (1, 10));
-        assert!(run(&mut poor, 7).iter().all(|&next| next == Next::Continue), "no restart is left");
+        let mut worse = poor.clone();
+        let better = run(&mut poor, 7);
+        assert!(
+            better.iter().all(|&next| next != Next::Restart && next != Next::Shelve),
+            "no restart is left"
+        );
+        assert_eq!(run(&mut worse, 5)[9], Next::Recall);
+        assert_eq!((worse.full_iterations, worse.attempt), (40, 1), "it goes on from the shelf");
+    }
+
+    #[test]
+    fn a_plateau_in_the_last_attempt_brings_the_shelf_back() {
+        let options = CurriculumOptions {
+            probation: 20,
+            probation_score: 0.9,
+            ..options(30, 1)
+        };
+        let mut curriculum = Curriculum {
+            stage: 1,
+            ..Curriculum::default()
+        };
+        let shelved: Vec<_> = (0..20).map(|_| curriculum.record((7, 10), 2, &options)).collect();
+        assert_eq!((shelved[19], curriculum.stage), (Next::Shelve, 0));
+        let plateau: Vec<_> = (0..30).map(|_| curriculum.record((5, 10), 2, &options)).collect();
+        assert_eq!(plateau.iter().position(|&next| next == Next::Recall), Some(29));
+        assert_eq!((curriculum.stage, curriculum.full_iterations), (1, 20));
+        assert_eq!(curriculum.score(), Some(0.7));
+        assert_eq!(curriculum.record((7, 10), 2, &options), Next::Continue);
     }
 
     #[test]

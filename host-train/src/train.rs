@@ -117,6 +117,8 @@ pub struct Trainer<C> {
     iteration: u32,
     skips_in_a_row: u32,
     rollback: Rollback,
+    /// The best attempt whose probation failed.
+    shelf: Option<GoodCopy>,
 }
 
 impl<C: Course> Trainer<C> {
@@ -153,6 +155,7 @@ impl<C: Course> Trainer<C> {
             iteration: 0,
             skips_in_a_row: 0,
             rollback: Rollback::default(),
+            shelf: None,
         })
     }
 
@@ -252,9 +255,19 @@ impl<C: Course> Trainer<C> {
         let next = self.curriculum.record(score, stages, &self.config.curriculum);
         metrics.score = self.curriculum.score();
         self.skips_in_a_row = if skipped { self.skips_in_a_row + 1 } else { 0 };
-        if next == Next::Restart {
-            self.begin_again()?;
-        } else if self.skips_in_a_row == SKIPS_IN_A_ROW {
+        match next {
+            Next::Shelve => {
+                self.shelf = Some(GoodCopy {
+                    parameters: self.model.parameters.clone(),
+                    adam: self.adam.clone(),
+                });
+                self.begin_again()?;
+            }
+            Next::Restart => self.begin_again()?,
+            Next::Recall => self.recall(),
+            Next::Continue | Next::Advance => {}
+        }
+        if self.skips_in_a_row == SKIPS_IN_A_ROW {
             ensure!(
                 self.curriculum.may_restart(&self.config.curriculum),
                 "{SKIPS_IN_A_ROW} gradients in a row have a norm above training.norm_skip: training has diverged; \
@@ -286,6 +299,14 @@ impl<C: Course> Trainer<C> {
         Ok(())
     }
 
+    fn recall(&mut self) {
+        if let Some(shelf) = self.shelf.take() {
+            (self.model.parameters, self.adam) = (shelf.parameters, shelf.adam);
+            self.skips_in_a_row = 0;
+            self.rollback.begin_again();
+        }
+    }
+
     /// Everything that resuming needs. Random numbers are a function of seed and iteration.
     ///
     /// # Errors
@@ -304,8 +325,10 @@ impl<C: Course> Trainer<C> {
             ..Archive::default()
         };
         put_network(&mut archive, "", &self.model.parameters, &self.adam);
-        if let Some(good) = &self.rollback.good {
-            put_network(&mut archive, GOOD, &good.parameters, &good.adam);
+        for (prefix, copy) in [(GOOD, &self.rollback.good), (SHELF, &self.shelf)] {
+            if let Some(copy) = copy {
+                put_network(&mut archive, prefix, &copy.parameters, &copy.adam);
+            }
         }
         Ok(archive)
     }
@@ -329,13 +352,14 @@ impl<C: Course> Trainer<C> {
         trainer.curriculum = state.json("curriculum")?;
         trainer.rollback = state.json("rollback")?;
         let mut known = state.network("", &mut trainer.model.parameters, &mut trainer.adam)?;
-        if state.archive.metadata.contains_key(&format!("{GOOD}{UPDATES}")) {
-            let mut good = GoodCopy {
-                parameters: trainer.model.parameters.clone(),
-                adam: Adam::default(),
-            };
-            known += state.network(GOOD, &mut good.parameters, &mut good.adam)?;
-            trainer.rollback.good = Some(good);
+        for (prefix, slot) in [(GOOD, &mut trainer.rollback.good), (SHELF, &mut trainer.shelf)] {
+            if state.archive.metadata.contains_key(&format!("{prefix}{UPDATES}")) {
+                let copy = slot.insert(GoodCopy {
+                    parameters: trainer.model.parameters.clone(),
+                    adam: Adam::default(),
+                });
+                known += state.network(prefix, &mut copy.parameters, &mut copy.adam)?;
+            }
         }
         let found = state.archive.tensors.len();
         if found != known {
@@ -347,6 +371,8 @@ impl<C: Course> Trainer<C> {
 
 /// What the good copy's names in a state begin with.
 const GOOD: &str = "good.";
+/// The same of the attempt on the shelf.
+const SHELF: &str = "shelf.";
 /// The optimiser's count of updates.
 const UPDATES: &str = "adam_updates";
 

@@ -283,6 +283,29 @@ fn roll_backs_can_be_resumed_from() {
     assert!(rolled_back >= 3, "{rolled_back}");
 }
 
+/// With a probation that no attempt passes, so that one of them comes back from the shelf or the last goes on.
+#[test]
+fn probations_can_be_resumed_from() {
+    let metrics = resumed_at_every_iteration(&[
+        "training.iterations=12",
+        "curriculum.cues=[]",
+        "curriculum.restarts=3",
+        "curriculum.probation=5",
+        "curriculum.probation_score=1.0",
+    ]);
+    let ends: Vec<u32> = metrics
+        .windows(2)
+        .filter(|two| two[0].attempt < two[1].attempt)
+        .map(|two| two[0].iteration)
+        .collect();
+    assert_eq!(ends, [4, 9, 14]);
+    assert_eq!(
+        metrics.len(),
+        4 * 5 + 7,
+        "the last attempt or the recalled one has the rest of the updates"
+    );
+}
+
 /// A short finished run to damage.
 fn short_run(folder: &Path) -> std::path::PathBuf {
     let out = folder.join("run");
