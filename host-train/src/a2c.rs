@@ -6,14 +6,16 @@
 //! ```
 //! with `A = R - V` held constant, and every episode its own baseline `V`. Actions and rewards are constants; the gradient
 //! runs back through the whole lifetime, traces and modulator included. It is written out by hand, layer by layer
-//! ([`layer_gradients`], [`backward_lifetimes`]), as the graph, the element-wise copies and the thread hand-over of automatic differentiation
+//! ([`LayerSums`], [`backward_lifetimes`]), as the graph, the element-wise copies and the thread hand-over of automatic differentiation
 //! cost small networks more than the arithmetic; a test holds it against Candle's.
+
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
 use crate::config::TrainingOptions;
 use crate::optim::Gradients;
-use crate::recurrence::{self, LayerGradients, LayerRow, backward_lifetimes, layer_gradients};
+use crate::recurrence::{self, LayerGradients, LayerRow, LayerSums, backward_lifetimes};
 use crate::rollout::{Episode, Player};
 
 /// The parts of the loss, averaged over steps and episodes.
@@ -34,20 +36,29 @@ pub fn gradients(player: &Player, episodes: &[Episode], options: &TrainingOption
     let width = by_outputs.len() / batch.rows();
     let by_outputs = |row: usize| &by_outputs[row * width..][..width];
     let trajectories: Vec<_> = episodes.iter().map(|episode| &episode.trajectory).collect();
-    let (recurrent, by_drive) = backward_lifetimes(player.weights(), &trajectories, &|episode, by_hidden| {
-        let heads = player.heads();
-        heads.by_hidden(|t| by_outputs(batch.row(t, episode)), by_hidden);
+    let sums: Vec<OnceLock<LayerSums<f32>>> = episodes.iter().map(|_| OnceLock::new()).collect();
+    let (path, weights) = (player.path(), player.weights());
+    let recurrent = backward_lifetimes(
+        weights,
+        &trajectories,
+        &|episode, by_hidden| player.heads().by_hidden(|t| by_outputs(batch.row(t, episode)), by_hidden),
+        &|episode, by_drive| {
+            let rows: Vec<_> = (by_drive.chunks_exact(by_drive.len() / batch.steps()).enumerate())
+                .map(|(t, by_drive)| LayerRow {
+                    x: episodes[episode].inputs(t),
+                    by_drive,
+                    hidden: trajectories[episode].after(t),
+                    by_outputs: by_outputs(batch.row(t, episode)),
+                })
+                .collect();
+            sums[episode].get_or_init(|| LayerSums::of(path, &rows));
+        },
+    );
+    let layers = sums.into_iter().filter_map(OnceLock::into_inner).reduce(|mut sum, next| {
+        sum.add(path, &next);
+        sum
     });
-    let columns = by_drive[0].len() / batch.steps();
-    let layers = layer_gradients(player.path(), player.weights().spec().hidden, batch.rows(), |row| {
-        let (t, episode) = batch.place(row);
-        LayerRow {
-            x: batch.episodes[episode].inputs(t),
-            by_drive: &by_drive[episode][t * columns..][..columns],
-            hidden: trajectories[episode].after(t),
-            by_outputs: by_outputs(row),
-        }
-    });
+    let layers = layers.expect("a batch has episodes").finish(weights.spec().hidden);
     (loss, collect(recurrent, layers))
 }
 

@@ -24,9 +24,10 @@ const BASE: &str = include_str!("../presets/cue-small.toml");
 const MAZE: &str = include_str!("../presets/maze-small.toml");
 
 /// The built-in presets: name and text.
-pub const PRESETS: [(&str, &str); 9] = [
+pub const PRESETS: [(&str, &str); 10] = [
     ("cue-small", BASE),
     ("cue-long", include_str!("../presets/cue-long.toml")),
+    ("cue-large", include_str!("../presets/cue-large.toml")),
     ("cue-code", include_str!("../presets/cue-code.toml")),
     ("cue-paper", include_str!("../presets/cue-paper.toml")),
     ("cue-fixed", include_str!("../presets/cue-fixed.toml")),

@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use backpropamine::rule::{Granularity, Rule};
 use rayon::prelude::*;
@@ -17,11 +18,11 @@ use super::spec::Gradients;
 use super::sweep::{Accumulate, Collect, Products, Reverse, Rewind, Rows, accumulate, dot, row, row_mut};
 use super::weights::{Weights, unpadded, unpaneled, with_rule};
 
-/// Derivatives by the drive of some lifetimes, `[T][blocks of H]` each.
-pub type Drives<F> = Vec<Vec<Lanes<F>>>;
-
 /// Writes `dL/dh` of a lifetime, given its place in the batch, into `[T][blocks of H]` zeros.
 pub type ByHidden<'a, F> = &'a (dyn Fn(usize, &mut [Lanes<F>]) + Sync);
+
+/// Receives the derivatives by the drive of a lifetime, `[T][blocks of H]`, with its place in the batch, in any order.
+pub type ByDrive<'a, F> = &'a (dyn Fn(usize, &[Lanes<F>]) + Sync);
 
 /// Lifetimes whose gradients are summed together.
 const GROUP: usize = 2;
@@ -50,21 +51,28 @@ pub fn backward<F: Real>(weights: &Weights<F>, trajectories: &[Trajectory<F>], b
     );
     let trajectories: Vec<_> = trajectories.iter().collect();
     let place = |t: usize, lifetime: usize| t * batch + lifetime;
-    let (parameters, drives) = backward_lifetimes(weights, &trajectories, &|lifetime, out| {
-        for t in 0..steps {
-            flat_mut(row_mut(out, t, columns))[..neurons].copy_from_slice(row(by_hidden, place(t, lifetime), neurons));
-        }
-    });
-    let mut drive = vec![F::ZERO; by_hidden.len()];
-    for (lifetime, by_drive) in drives.iter().enumerate() {
-        for t in 0..steps {
-            row_mut(&mut drive, place(t, lifetime), neurons).copy_from_slice(&flat(row(by_drive, t, columns))[..neurons]);
-        }
-    }
+    let drive = Mutex::new(vec![F::ZERO; by_hidden.len()]);
+    let parameters = backward_lifetimes(
+        weights,
+        &trajectories,
+        &|lifetime, out| {
+            for t in 0..steps {
+                flat_mut(row_mut(out, t, columns))[..neurons].copy_from_slice(row(by_hidden, place(t, lifetime), neurons));
+            }
+        },
+        &|lifetime, by_drive| {
+            let mut drive = drive.lock().unwrap_or_else(PoisonError::into_inner);
+            for t in 0..steps {
+                row_mut(&mut drive, place(t, lifetime), neurons).copy_from_slice(&flat(row(by_drive, t, columns))[..neurons]);
+            }
+        },
+    );
+    let drive = drive.into_inner().unwrap_or_else(PoisonError::into_inner);
     Backward { parameters, drive }
 }
 
-/// As [`backward`], where every lifetime's `dL/dh` is asked for when its turn comes.
+/// As [`backward`], where every lifetime's `dL/dh` is asked for when its turn comes and the derivatives by its drive are
+/// handed on at once, while they are in the cache.
 ///
 /// # Panics
 /// If the lifetimes differ in length.
@@ -72,47 +80,50 @@ pub fn backward_lifetimes<F: Real>(
     weights: &Weights<F>,
     trajectories: &[&Trajectory<F>],
     by_hidden: ByHidden<F>,
-) -> (Gradients<F>, Drives<F>) {
-    F::backward(weights, trajectories, by_hidden)
+    by_drive: ByDrive<F>,
+) -> Gradients<F> {
+    F::backward(weights, trajectories, by_hidden, by_drive)
 }
 
-pub(super) fn reverse<F: Real>(weights: &Weights<F>, trajectories: &[&Trajectory<F>], by_hidden: ByHidden<F>) -> (Gradients<F>, Drives<F>) {
+pub(super) fn reverse<F: Real>(
+    weights: &Weights<F>,
+    trajectories: &[&Trajectory<F>],
+    by_hidden: ByHidden<F>,
+    by_drive: ByDrive<F>,
+) -> Gradients<F> {
     let steps = trajectories.first().map_or(0, |trajectory| trajectory.steps());
     assert!(
         trajectories.iter().all(|trajectory| trajectory.steps() == steps),
         "lifetimes of one length"
     );
-    let groups: Vec<(Sum<F>, Drives<F>)> = trajectories
+    let groups: Vec<Sum<F>> = trajectories
         .par_chunks(GROUP)
         .enumerate()
         .map_init(
-            || Scratch::new(weights, steps),
-            |scratch, (group, members)| {
+            || (Scratch::new(weights, steps), vec![Lanes::default(); steps * weights.columns]),
+            |(scratch, drive), (group, members)| {
                 let mut sum = Sum::new(weights);
-                let drives = members.iter().enumerate().map(|(member, trajectory)| {
+                for (place, trajectory) in (group * GROUP..).zip(members) {
                     scratch.by_hidden.fill(Lanes::default());
-                    by_hidden(group * GROUP + member, &mut scratch.by_hidden);
-                    let sum = &mut sum;
-                    Lifetime {
+                    by_hidden(place, &mut scratch.by_hidden);
+                    let lifetime = Lifetime {
                         weights,
                         trajectory,
-                        sum,
+                        sum: &mut sum,
                         scratch,
-                    }
-                    .reverse()
-                });
-                let drives = drives.collect();
-                (sum, drives)
+                    };
+                    lifetime.reverse(drive);
+                    by_drive(place, drive);
+                }
+                sum
             },
         )
         .collect();
     let mut total = Sum::new(weights);
-    let mut all = Vec::with_capacity(trajectories.len());
-    for (sum, drives) in groups {
-        total.add(weights, &sum);
-        all.extend(drives);
+    for sum in &groups {
+        total.add(weights, sum);
     }
-    (total.finish(weights), all)
+    total.finish(weights)
 }
 
 /// A group's sums, as the sweeps add to them.
@@ -301,11 +312,10 @@ struct Lifetime<'a, F> {
 }
 
 impl<F: Real> Lifetime<'_, F> {
-    /// Adds this lifetime's derivatives to the sums; returns those by its drive, `[T][columns]`.
-    fn reverse(mut self) -> Vec<Lanes<F>> {
+    /// Adds this lifetime's derivatives to the sums and writes those by its drive, `g(t)`, `[T][columns]`.
+    fn reverse(mut self, by_drive: &mut [Lanes<F>]) {
         let (weights, trajectory, columns) = (self.weights, self.trajectory, self.weights.columns);
         let steps = trajectory.steps();
-        let mut by_drive = vec![Lanes::default(); steps * columns];
         weights.path.run(Rates {
             weights,
             trajectory,
@@ -319,23 +329,22 @@ impl<F: Real> Lifetime<'_, F> {
             weights.path.run(Leave {
                 lifetime: &mut self,
                 t,
-                g: row_mut(&mut by_drive, t, columns),
+                g: row_mut(by_drive, t, columns),
             });
             if t > 0 {
                 if t == steps - 1 || t.is_multiple_of(self.scratch.interval) {
                     self.recall(t);
                 }
-                self.enter_step(t, row(&by_drive, t, columns));
+                self.enter_step(t, row(by_drive, t, columns));
             }
         }
         weights.path.run(Products {
             steps,
-            left: |t: usize| flat(row(&by_drive, t, columns)),
+            left: |t: usize| flat(row(by_drive, t, columns)),
             right: |t: usize| trajectory.before(t),
             columns,
             sum: &mut self.sum.weight,
         });
-        by_drive
     }
 
     /// The traces that every `interval`-th step uses.

@@ -1,16 +1,11 @@
 //! The layers around the recurrence: what drives it from the inputs, and the heads that read it.
 //!
-//! Both are `y = W x + b`. Their gradients are sums over all steps of all lifetimes, made by one pass over a batch.
-
-use rayon::prelude::*;
+//! Both are `y = W x + b`. Their gradients are sums over all steps of all lifetimes, made lifetime by lifetime and added in their order.
 
 use super::kernel::{Job, LANES, Lanes, Path, Vector, flat, flat_mut};
 use super::real::Real;
 use super::sweep::{Accumulate, Combine, Dots, Products, accumulate, blocks};
 use super::weights::{padded, unpadded, unpaneled};
-
-/// Rows that one job takes. Fixed, so that sums do not depend on the number of threads.
-const ROWS: usize = 256;
 
 /// The input layer. Sums over the inputs ascend.
 #[derive(Clone, Debug)]
@@ -174,38 +169,9 @@ pub struct LayerRow<'a, F> {
     pub by_outputs: &'a [F],
 }
 
-/// The gradients of both layers around a recurrence of `neurons`, from at least one row, in parallel.
-pub fn layer_gradients<'a, F: Real>(
-    path: Path,
-    neurons: usize,
-    rows: usize,
-    row: impl Fn(usize) -> LayerRow<'a, F> + Sync,
-) -> LayerGradients<F> {
-    let jobs = (0..rows.div_ceil(ROWS)).into_par_iter();
-    let sums: Vec<LayerSums<F>> = jobs
-        .map(|job| {
-            let rows: Vec<_> = (job * ROWS..rows.min((job + 1) * ROWS)).map(&row).collect();
-            path.run(SumRows { rows: &rows })
-        })
-        .collect();
-    let mut total = LayerSums::new(&row(0));
-    for sum in &sums {
-        total.add(path, sum);
-    }
-    LayerGradients {
-        input: AffineGradient {
-            weight: transpose(&unpaneled(&total.input, neurons), neurons),
-            bias: unpadded(&total.input_bias, neurons),
-        },
-        heads: AffineGradient {
-            weight: unpaneled(&total.heads, neurons),
-            bias: total.heads_bias,
-        },
-    }
-}
-
-/// What one job adds to the gradients.
-struct LayerSums<F> {
+/// What some rows add to the gradients of both layers.
+#[derive(Clone, Debug)]
+pub struct LayerSums<F> {
     /// Transposed, `[I][blocks of H]`, panel by panel.
     input: Vec<Lanes<F>>,
     input_bias: Vec<Lanes<F>>,
@@ -215,18 +181,13 @@ struct LayerSums<F> {
 }
 
 impl<F: Real> LayerSums<F> {
-    /// Zeros, in the shapes of such rows.
-    fn new(like: &LayerRow<F>) -> Self {
-        let vectors = |count: usize| vec![Lanes::default(); count * like.hidden.len()];
-        Self {
-            input: vectors(like.x.len()),
-            input_bias: vectors(1),
-            heads: vectors(like.by_outputs.len()),
-            heads_bias: vec![F::ZERO; like.by_outputs.len()],
-        }
+    /// Over at least one row.
+    pub fn of(path: Path, rows: &[LayerRow<F>]) -> Self {
+        path.run(SumRows { rows })
     }
 
-    fn add(&mut self, path: Path, other: &Self) {
+    /// Adds those of other rows.
+    pub fn add(&mut self, path: Path, other: &Self) {
         let pairs = [
             (&mut self.input, &other.input),
             (&mut self.input_bias, &other.input_bias),
@@ -236,6 +197,31 @@ impl<F: Real> LayerSums<F> {
             path.run(Accumulate { sums, term });
         }
         add(&mut self.heads_bias, &other.heads_bias);
+    }
+
+    /// In the parameters' shapes; the recurrence has `neurons`.
+    pub fn finish(self, neurons: usize) -> LayerGradients<F> {
+        LayerGradients {
+            input: AffineGradient {
+                weight: transpose(&unpaneled(&self.input, neurons), neurons),
+                bias: unpadded(&self.input_bias, neurons),
+            },
+            heads: AffineGradient {
+                weight: unpaneled(&self.heads, neurons),
+                bias: self.heads_bias,
+            },
+        }
+    }
+
+    /// Zeros, in the shapes of such rows.
+    fn new(like: &LayerRow<F>) -> Self {
+        let vectors = |count: usize| vec![Lanes::default(); count * like.hidden.len()];
+        Self {
+            input: vectors(like.x.len()),
+            input_bias: vectors(1),
+            heads: vectors(like.by_outputs.len()),
+            heads_bias: vec![F::ZERO; like.by_outputs.len()],
+        }
     }
 }
 
@@ -336,7 +322,7 @@ mod tests {
 
     #[test]
     fn layers_agree_with_candle_forwards_and_back() {
-        // Fewer rows than a job takes, and more; neurons that fill less than a vector, and more than a panel.
+        // Neurons that fill less than a vector, and more than a panel.
         for (rows, inputs, neurons, outputs) in [(5, 3, 9, 2), (600, 27, 33, 3), (300, 17, 70, 5)] {
             let (x, hidden) = (var((rows, inputs), true), var((rows, neurons), false));
             let (weight, bias) = (var((neurons, inputs), false), var((1, neurons), false));
@@ -358,12 +344,18 @@ mod tests {
                 let (by_drive, by_outputs) = (padded(&doubled(&drive), neurons), doubled(&y));
                 let mut by_hidden = hidden.clone();
                 heads.by_hidden(|r| row(&by_outputs, r, outputs), &mut by_hidden);
-                let gradients = layer_gradients(path, neurons, rows, |r| LayerRow {
-                    x: row(&x, r, inputs),
-                    by_drive: row(&by_drive, r, columns),
-                    hidden: row(&hidden, r, columns),
-                    by_outputs: row(&by_outputs, r, outputs),
-                });
+                let layer_rows: Vec<_> = (0..rows)
+                    .map(|r| LayerRow {
+                        x: row(&x, r, inputs),
+                        by_drive: row(&by_drive, r, columns),
+                        hidden: row(&hidden, r, columns),
+                        by_outputs: row(&by_outputs, r, outputs),
+                    })
+                    .collect();
+                let (first, rest) = layer_rows.split_at(rows / 3);
+                let mut sums = LayerSums::of(path, first);
+                sums.add(path, &LayerSums::of(path, rest));
+                let gradients = sums.finish(neurons);
                 for (ours, theirs) in [
                     (&drive, &input_theirs[0]),
                     (&gradients.input.weight, &input_theirs[2]),

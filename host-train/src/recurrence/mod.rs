@@ -22,10 +22,10 @@ mod spec;
 mod sweep;
 mod weights;
 
-pub use backward::{Backward, ByHidden, Drives, backward, backward_lifetimes};
+pub use backward::{Backward, ByDrive, ByHidden, backward, backward_lifetimes};
 pub use forward::{Forward, Trajectory};
 pub use kernel::{Kernel, KernelError, Lanes, Path};
-pub use layers::{AffineGradient, Heads, Input, LayerGradients, LayerRow, layer_gradients};
+pub use layers::{AffineGradient, Heads, Input, LayerGradients, LayerRow, LayerSums};
 pub use op::RecurrenceOp;
 pub use real::Real;
 pub use roofline::{Work, bytes_per_second, count, multiply_adds_per_second};

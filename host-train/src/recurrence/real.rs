@@ -5,7 +5,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use backpropamine::math::tanh_f32_inline;
 
-use super::backward::{ByHidden, Drives, reverse};
+use super::backward::{ByDrive, ByHidden, reverse};
 use super::forward::{Forward, Trajectory};
 #[cfg(target_arch = "x86_64")]
 use super::kernel::Wide;
@@ -52,7 +52,12 @@ pub trait Real:
     /// so that this crate compiles all kernels, once, and no crate that uses it.
     fn step(forward: &mut Forward<'_, Self>, drive: &[Self]);
     /// [`backward_lifetimes`](super::backward_lifetimes), likewise.
-    fn backward(weights: &Weights<Self>, trajectories: &[&Trajectory<Self>], by_hidden: ByHidden<Self>) -> (Gradients<Self>, Drives<Self>);
+    fn backward(
+        weights: &Weights<Self>,
+        trajectories: &[&Trajectory<Self>],
+        by_hidden: ByHidden<Self>,
+        by_drive: ByDrive<Self>,
+    ) -> Gradients<Self>;
 }
 
 /// The methods that only have to be compiled for each type.
@@ -65,8 +70,9 @@ macro_rules! compiled_here {
             weights: &Weights<Self>,
             trajectories: &[&Trajectory<Self>],
             by_hidden: ByHidden<Self>,
-        ) -> (Gradients<Self>, Drives<Self>) {
-            reverse(weights, trajectories, by_hidden)
+            by_drive: ByDrive<Self>,
+        ) -> Gradients<Self> {
+            reverse(weights, trajectories, by_hidden, by_drive)
         }
     };
 }
