@@ -164,9 +164,9 @@ pub struct TrainingOptions {
     pub norm_clip: f64,
     /// An update with a larger norm is left out; 0 for never.
     pub norm_skip: f64,
-    /// So many updates left out since the last good copy take network and optimiser back to it; 0 for never.
+    /// So many updates left out, and not paid off, take network and optimiser back to the last good copy; 0 for never.
     pub rollback_after: u32,
-    /// A good copy is made after so many updates without one left out.
+    /// A good copy is made after so many updates without one left out. They pay off `rollback_after` that were.
     pub rollback_every: u32,
     /// Whether the rate of the eligibility trace is kept within [0, 1].
     pub clamp_eta: bool,

@@ -2,8 +2,9 @@
 //!
 //! Explosions come on slowly: one gradient in a hundred is too long and its update left out, then every tenth, then every
 //! second, and what the network had learned is gone by then. So a copy of network and optimiser is kept from times when no
-//! update was left out for a while. Once some were since, the copy comes back, and the rate is halved for the rest of the
-//! attempt, as the same steps would soon lead to the same place.
+//! update was left out for a while. Once too many are, the copy comes back, and the rate is halved for the rest of the
+//! attempt, as the same steps would soon lead to the same place. One in a hundred does no harm, for as long as it may last:
+//! every update that is made pays off a part of one that was left out.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,8 @@ pub struct Rollback {
     of_attempt: u32,
     /// Updates made since the last copy, roll-back or update left out.
     calm: u32,
-    /// Updates left out since the last copy or roll-back.
-    skipped: u32,
+    /// Updates left out and not paid off yet, each [`rollback_every`](TrainingOptions::rollback_every) strong.
+    strain: u32,
     /// The last copy, which a checkpoint holds as tensors.
     #[serde(skip)]
     pub good: Option<GoodCopy>,
@@ -50,8 +51,9 @@ impl Rollback {
     /// Before an update that is made: copies network and optimiser if it is time.
     pub fn keep(&mut self, parameters: &BTreeMap<String, Parameter>, adam: &Adam, options: &TrainingOptions) {
         self.calm += 1;
+        self.strain = self.strain.saturating_sub(options.rollback_after);
         if options.rollback_after > 0 && self.calm >= options.rollback_every {
-            (self.calm, self.skipped) = (0, 0);
+            self.calm = 0;
             self.good = Some(GoodCopy {
                 parameters: parameters.clone(),
                 adam: adam.clone(),
@@ -62,12 +64,12 @@ impl Rollback {
     /// After an update that is left out: the copy to go back to, if it is time.
     pub fn skip(&mut self, options: &TrainingOptions) -> Option<&GoodCopy> {
         self.calm = 0;
-        self.skipped += 1;
-        if options.rollback_after == 0 || self.skipped < options.rollback_after {
+        self.strain = self.strain.saturating_add(options.rollback_every);
+        if options.rollback_after == 0 || self.strain < options.rollback_every.saturating_mul(options.rollback_after) {
             return None;
         }
         let good = self.good.as_ref()?;
-        self.skipped = 0;
+        self.strain = 0;
         self.of_attempt += 1;
         self.count += 1;
         Some(good)

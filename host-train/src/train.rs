@@ -40,7 +40,7 @@ use crate::rollout::{Course, Episode, Player};
 /// So many updates left out in a row are a network that has blown up.
 const SKIPS_IN_A_ROW: u32 = 100;
 
-const STATE_FORMAT: &str = "backpropamine-state/2";
+const STATE_FORMAT: &str = "backpropamine-state/3";
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
