@@ -64,13 +64,15 @@ pub(crate) static TANH_TABLE: [i16; 8 * TANH_PER_UNIT + 1] = tanh_table();
 /// ```
 #[inline(never)]
 pub fn tanh_q15(z: i32) -> i16 {
-    let magnitude = z.unsigned_abs().min((1 << 30) - 1);
+    // 0 or -1: what is negative is mirrored by arithmetic, which is shorter than a choice.
+    let sign = z >> 31;
+    let magnitude = ((z ^ sign).wrapping_sub(sign) as u32).min((1 << 30) - 1);
     let index = (magnitude >> 21) as usize;
     let fraction = ((magnitude >> 5) & 0xffff) as i32;
     let low = i32::from(TANH_TABLE.get(index).copied().unwrap_or(i16::MAX));
     let high = i32::from(TANH_TABLE.get(index + 1).copied().unwrap_or(i16::MAX));
     let value = low + (((high - low) * fraction + 0x8000) >> 16);
-    (if z < 0 { -value } else { value }) as i16
+    ((value ^ sign) - sign) as i16
 }
 
 const EXP_INTERVALS: usize = 64;
