@@ -10,6 +10,8 @@
 #[macro_use]
 mod sweep;
 
+#[cfg(armv6m)]
+mod armv6m;
 #[cfg(armv7em)]
 mod armv7em;
 #[cfg(armv7em)]
@@ -18,10 +20,10 @@ mod armv7em_q7;
 mod armv7m;
 mod fixed;
 mod float;
-#[cfg(any(armv7em, armv7m))]
+#[cfg(any(armv6m, armv7em, armv7m))]
 mod operands;
 mod q7;
-#[cfg(armv7m)]
+#[cfg(any(armv6m, armv7m))]
 mod quads;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
 mod vfp;

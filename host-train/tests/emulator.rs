@@ -83,7 +83,11 @@ fn odd_networks_are_equal_on_every_core_with_the_room() {
     odd::digests(&mut image, &mut memory, report).unwrap();
     expected.push("end".into());
     // A Cortex-M0's own boards are too small: its code runs on the Cortex-M3's.
-    for core in ["mps2-an386", "mps2-an500", "mps2-an385", "mps2-an505"].map(board).into_iter().chain([&CORTEX_M0]) {
+    for core in ["mps2-an386", "mps2-an500", "mps2-an385", "mps2-an505"]
+        .map(board)
+        .into_iter()
+        .chain([&CORTEX_M0])
+    {
         assert_eq!(
             lines(&Recipe::new("odd", core), Options::default()).unwrap(),
             expected,

@@ -1,5 +1,6 @@
 //! q15 rows on processors with ARMv7-M's instructions and none on pairs of 16-bit numbers (Cortex-M3; Cortex-M33 and others with
-//! ARMv8-M's main line run them too): what [`quads`](super::quads) calls.
+//! ARMv8-M's main line run them too): what [`quads`](super::quads) calls, and
+//! changes of a row of traces.
 //!
 //! Four rows at once share the reads of x, and find each other by their distance: `[r0, r4, lsl #1]` is two rows further on. That
 //! leaves a register for everything. Instructions per synapse, loops not included: static 2.25, plastic 7.5, an update of H 7, of
@@ -9,8 +10,27 @@
 //! arguments arrive in r0 to r3 and then on the stack, where they may be changed.
 #![allow(unsafe_code, reason = "naked functions that read and write rows through pointers")]
 
+use super::Traces;
+use super::fixed::drift_factors;
 use crate::scalar::Q15;
 use core::arch::naked_asm;
+
+/// Adds increments to a row of H: [`super::bump_each`].
+pub fn bump_row(hebb: &mut [Q15], gain: i16, factors: &[Q15], format: u32) {
+    let columns = hebb.len().min(factors.len());
+    // SAFETY: both rows have that many columns.
+    unsafe { add_increments(hebb.as_mut_ptr(), factors.as_ptr(), columns, gain.into(), format) }
+}
+
+/// The retroactive change of a row: [`super::write_each`].
+pub fn write_row(traces: Traces<'_, Q15>, modulator: i16, eta: i16, post: Q15, pre: &[Q15], format: u32) {
+    let Traces { hebb, eligibility } = traces;
+    let columns = hebb.len().min(eligibility.len()).min(pre.len());
+    let (kept, gain) = drift_factors(eta, post);
+    let (hebb, eligibility) = (hebb.as_mut_ptr(), eligibility.as_mut_ptr());
+    // SAFETY: all rows have that many columns.
+    unsafe { write(hebb, eligibility, pre.as_ptr(), columns, modulator.into(), format, kept, gain) }
+}
 
 /// One column of one static row: the sum `$sum` grows by w·x. r10 is x.
 #[rustfmt::skip]
@@ -86,19 +106,19 @@ macro_rules! four_rows {
                 "ldr r12, [sp]",
                 "cmp r3, r12",
                 "bne 4b",
-                "b 6f",
-                "5:",
-                $column, $column,
                 "6:",
                 "ldr r12, [sp, #4]",
                 "cmp r3, r12",
-                "bne 5b",
+                "bne 5f",
                 "ldrd lr, r12, [sp, #48]", // scale, sums
                 add_block!("r6"), add_block!("r7"), add_block!("r8"), add_block!("r9"),
                 "ldr r12, [sp, #44]",
                 "subs r12, r12, r3",
                 "bne 2b",
                 "pop {{r2-r11, pc}}",
+                "5:",
+                $column, $column,
+                "b 6b",
                 "8:", // the last block is short
                 "bic lr, r12, #15",
                 "add lr, lr, r3",
@@ -144,7 +164,7 @@ macro_rules! each_column {
 /// # Safety
 /// Both rows have `columns` numbers.
 #[unsafe(naked)]
-pub unsafe extern "C" fn bump_row(hebb: *mut Q15, factors: *const Q15, columns: usize, gain: i32, format: u32) {
+unsafe extern "C" fn add_increments(hebb: *mut Q15, factors: *const Q15, columns: usize, gain: i32, format: u32) {
     naked_asm!(
         "push {{r4-r7, lr}}",
         "ldr r5, [sp, #20]",
@@ -167,7 +187,7 @@ pub unsafe extern "C" fn bump_row(hebb: *mut Q15, factors: *const Q15, columns: 
 /// # Safety
 /// All rows have `columns` numbers.
 #[unsafe(naked)]
-pub unsafe extern "C" fn retroactive_row(
+unsafe extern "C" fn write(
     hebb: *mut Q15,
     eligibility: *mut Q15,
     pre: *const Q15,

@@ -2,9 +2,13 @@
 //! block's 32-bit sum cannot overflow in an image made by the exporter; the wrapping operations keep a forged one harmless.
 
 use super::Kernel;
+#[cfg(armv6m)]
+pub(super) use super::armv6m as assembly;
+#[cfg(armv7m)]
+pub(super) use super::armv7m as assembly;
 #[cfg(armv7em)]
 use super::{CONSTANT_TIME, Increment, Layer, Traces, act_each, armv7em, learn_each};
-#[cfg(armv7m)]
+#[cfg(any(armv6m, armv7m))]
 use super::{Layer, Traces, act_each, quads};
 use crate::image::Header;
 #[cfg(armv7em)]
@@ -132,21 +136,21 @@ impl Kernel for Q15 {
         }
     }
 
-    #[cfg(armv7m)]
+    #[cfg(any(armv6m, armv7m))]
     fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) {
         if quads::act(layer, next).is_none() {
             act_each(layer, next);
         }
     }
 
-    #[cfg(armv7m)]
+    #[cfg(any(armv6m, armv7m))]
     fn bump_row(hebb: &mut [Q15], gain: i16, factors: &[Q15], gain_format: u32) {
-        quads::bump_row(hebb, gain, factors, gain_format);
+        assembly::bump_row(hebb, gain, factors, gain_format);
     }
 
-    #[cfg(armv7m)]
+    #[cfg(any(armv6m, armv7m))]
     fn write_row(traces: Traces<'_, Q15>, modulator: i16, eta: i16, post: Q15, pre: &[Q15], gain_format: u32) {
-        quads::write_row(traces, modulator, eta, post, pre, gain_format);
+        assembly::write_row(traces, modulator, eta, post, pre, gain_format);
     }
 
     fn activity(acc: i64) -> Q15 {

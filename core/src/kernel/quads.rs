@@ -1,12 +1,10 @@
-//! q15 on processors without instructions on pairs of 16-bit numbers: four neurons at a time, whose rows share the reads of x, and
-//! changes of a row of traces, in assembly. Each function here gives the bits of its portable twin in [`super`].
-#![allow(unsafe_code, reason = "calls of functions in assembly, with lengths that are checked here")]
+//! q15 on processors without instructions on pairs of 16-bit numbers: four neurons at a time, by functions in assembly that add the
+//! products of four rows. The bits are those of the portable twin in [`super`].
+#![allow(unsafe_code, reason = "calls of functions in assembly, for rows whose lengths are checked here")]
 
-#[cfg(armv7m)]
-use super::armv7m as assembly;
-use super::fixed::{drift_factors, scale};
+use super::fixed::{assembly, scale};
 use super::operands::Operands;
-use super::{Kernel, Layer, Traces};
+use super::{Kernel, Layer};
 use crate::scalar::Q15;
 use core::array;
 use core::ptr::null;
@@ -18,7 +16,7 @@ const QUAD: usize = 4;
 /// four, one alpha for more than one connection, and rows that are not whole words.
 pub fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) -> Option<()> {
     let last = next.len().checked_sub(QUAD)?;
-    let operands = Operands::new(layer, next, scale)?;
+    let operands = Operands::new(layer, next, scale).filter(|operands| operands.input_words > 0 && operands.words > 0)?;
     for first in (0..next.len()).step_by(QUAD) {
         // The last quad is filled up with neurons that are computed already.
         let first = first.min(last);
@@ -42,7 +40,15 @@ unsafe fn sums(operands: &Operands<Q15, i32>, first: usize, plastic: bool) -> [i
     // SAFETY: all pointers stay within their matrices, whose rows are as long as x.
     unsafe {
         let mut sums = array::from_fn(|index| Q15::start(Some(&*o.bias.add(first + index))));
-        assembly::dot_rows(o.input_weight.add(inputs), null(), null(), o.input, 4 * o.input_words, o.input_scale, &mut sums);
+        assembly::dot_rows(
+            o.input_weight.add(inputs),
+            null(),
+            null(),
+            o.input,
+            4 * o.input_words,
+            o.input_scale,
+            &mut sums,
+        );
         let (weight, alpha, hebb) = (o.weight.add(numbers), o.alpha.wrapping_add(numbers), o.hebb.wrapping_add(numbers));
         if plastic {
             assembly::plastic_rows(weight, alpha, hebb, o.h, 4 * o.words, o.scale, &mut sums);
@@ -50,32 +56,5 @@ unsafe fn sums(operands: &Operands<Q15, i32>, first: usize, plastic: bool) -> [i
             assembly::dot_rows(weight, null(), null(), o.h, 4 * o.words, o.scale, &mut sums);
         }
         sums
-    }
-}
-
-/// Adds increments to a row of H: [`super::bump_each`].
-pub fn bump_row(hebb: &mut [Q15], gain: i16, factors: &[Q15], format: u32) {
-    let columns = hebb.len().min(factors.len());
-    // SAFETY: both rows have that many columns.
-    unsafe { assembly::bump_row(hebb.as_mut_ptr(), factors.as_ptr(), columns, gain.into(), format) }
-}
-
-/// The retroactive change of a row: [`super::write_each`].
-pub fn write_row(traces: Traces<'_, Q15>, modulator: i16, eta: i16, post: Q15, pre: &[Q15], format: u32) {
-    let Traces { hebb, eligibility } = traces;
-    let columns = hebb.len().min(eligibility.len()).min(pre.len());
-    let (kept, gain) = drift_factors(eta, post);
-    // SAFETY: all rows have that many columns.
-    unsafe {
-        assembly::retroactive_row(
-            hebb.as_mut_ptr(),
-            eligibility.as_mut_ptr(),
-            pre.as_ptr(),
-            columns,
-            modulator.into(),
-            format,
-            kept,
-            gain,
-        );
     }
 }
