@@ -10,14 +10,16 @@
 #[macro_use]
 mod sweep;
 
-#[cfg(armv6m)]
-mod armv6m;
 #[cfg(armv7em)]
 mod armv7em;
 #[cfg(armv7em)]
 mod armv7em_q7;
+#[cfg(armv6m)]
+#[path = "kernel/armv6m.rs"]
+mod assembly;
 #[cfg(armv7m)]
-mod armv7m;
+#[path = "kernel/armv7m.rs"]
+mod assembly;
 mod fixed;
 mod float;
 #[cfg(any(armv6m, armv7em, armv7m))]

@@ -135,7 +135,7 @@ const fn exp2_table() -> [u32; EXP_INTERVALS + 1] {
     table
 }
 
-/// `e^(-x)` for 0 <= x <= 16 at compile time: 16 halvings of the argument, a Taylor polynomial, 16 squarings.
+/// `e^(-x)` for 0 <= x <= 17 at compile time: 16 halvings of the argument, a Taylor polynomial, 16 squarings.
 const fn exp_negative(x: f64) -> f64 {
     let y = -x / 65536.0;
     let mut value = 1.0 + y * (1.0 + y * (0.5 + y * (1.0 / 6.0 + y / 24.0)));

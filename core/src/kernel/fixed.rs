@@ -2,14 +2,10 @@
 //! block's 32-bit sum cannot overflow in an image made by the exporter; the wrapping operations keep a forged one harmless.
 
 use super::Kernel;
-#[cfg(armv6m)]
-pub(super) use super::armv6m as assembly;
-#[cfg(armv7m)]
-pub(super) use super::armv7m as assembly;
 #[cfg(armv7em)]
 use super::{CONSTANT_TIME, Increment, Layer, Traces, act_each, armv7em, learn_each};
 #[cfg(any(armv6m, armv7m))]
-use super::{Layer, Traces, act_each, quads};
+use super::{Layer, Traces, act_each, assembly, quads};
 use crate::image::Header;
 #[cfg(armv7em)]
 use crate::rule::Clip;

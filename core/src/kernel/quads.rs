@@ -2,9 +2,9 @@
 //! products of four rows. The bits are those of the portable twin in [`super`].
 #![allow(unsafe_code, reason = "calls of functions in assembly, for rows whose lengths are checked here")]
 
-use super::fixed::{assembly, scale};
+use super::fixed::scale;
 use super::operands::Operands;
-use super::{Kernel, Layer};
+use super::{Kernel, Layer, assembly};
 use crate::scalar::Q15;
 use core::array;
 use core::ptr::null;
@@ -34,26 +34,21 @@ pub fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) -> Option<()> {
 /// # Safety
 /// The operands are complete, also those of a plastic layer where it is `plastic`, and there are four neurons from `first` on.
 #[inline(always)]
-unsafe fn sums(operands: &Operands<Q15, i32>, first: usize, plastic: bool) -> [i64; QUAD] {
-    let o = operands;
-    let (inputs, numbers) = (first * 2 * o.input_words, first * 2 * o.words);
-    // SAFETY: all pointers stay within their matrices, whose rows are as long as x.
+unsafe fn sums(of: &Operands<Q15, i32>, first: usize, plastic: bool) -> [i64; QUAD] {
+    // In numbers: there are two in a word, of two bytes each.
+    let (inputs, columns) = (2 * of.input_words, 2 * of.words);
+    let at = first * columns;
+    // SAFETY: these are rows of matrices, and as long as what they are multiplied with.
     unsafe {
-        let mut sums = array::from_fn(|index| Q15::start(Some(&*o.bias.add(first + index))));
-        assembly::dot_rows(
-            o.input_weight.add(inputs),
-            null(),
-            null(),
-            o.input,
-            4 * o.input_words,
-            o.input_scale,
-            &mut sums,
-        );
-        let (weight, alpha, hebb) = (o.weight.add(numbers), o.alpha.wrapping_add(numbers), o.hebb.wrapping_add(numbers));
+        let mut sums = array::from_fn(|index| Q15::start(Some(&*of.bias.add(first + index))));
+        let input_weight = of.input_weight.add(first * inputs);
+        assembly::dot_rows(input_weight, null(), null(), of.input, 2 * inputs, of.input_scale, &mut sums);
+        let weight = of.weight.add(at);
         if plastic {
-            assembly::plastic_rows(weight, alpha, hebb, o.h, 4 * o.words, o.scale, &mut sums);
+            let (alpha, hebb) = (of.alpha.add(at), of.hebb.add(at));
+            assembly::plastic_rows(weight, alpha, hebb, of.h, 2 * columns, of.scale, &mut sums);
         } else {
-            assembly::dot_rows(weight, null(), null(), o.h, 4 * o.words, o.scale, &mut sums);
+            assembly::dot_rows(weight, null(), null(), of.h, 2 * columns, of.scale, &mut sums);
         }
         sums
     }
