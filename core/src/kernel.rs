@@ -295,7 +295,7 @@ impl<'a, S: Kernel> Increment<'a, S> {
 }
 
 /// Whether steps are to take the same time whatever the numbers are: then no row is left out, and the kernels of processors that
-/// choose by the size of a gain stand back.
+/// choose by the size of a number stand back.
 const CONSTANT_TIME: bool = cfg!(feature = "constant-time");
 
 /// Whether a row may be left out because increments with this gain change nothing.
