@@ -358,7 +358,7 @@ fn bump_each<S: Kernel>(hebb: &mut [S], gain: S::Gain, factors: &[S], bounds: S:
     }
 }
 
-/// [`write`] along a row.
+/// [`write()`] along a row.
 fn write_each<S: Kernel>(traces: Traces<'_, S>, modulator: S::Gain, eta: S::Rate, post: S, pre: &[S], bounds: S::Bounds) {
     for ((hebb, eligibility), pre) in traces.hebb.iter_mut().zip(traces.eligibility).zip(pre) {
         write(hebb, eligibility, modulator, eta, post, *pre, bounds);

@@ -144,7 +144,7 @@ four_rows!(
     quad_column!(plastic_lane, "lsl r11, r10, #16\n")
 );
 
-/// `$column` for as many columns as `$count` says, eight at a time. `$rest` is the number less eight.
+/// `$column` for as many columns as `$count` says, eight at a time.
 #[rustfmt::skip]
 macro_rules! each_column {
     ($count:literal, $column:expr) => {
