@@ -14,11 +14,19 @@ mod sweep;
 mod armv7em;
 #[cfg(armv7em)]
 mod armv7em_q7;
+#[cfg(armv6m)]
+#[path = "kernel/armv6m.rs"]
+mod assembly;
+#[cfg(armv7m)]
+#[path = "kernel/armv7m.rs"]
+mod assembly;
 mod fixed;
 mod float;
-#[cfg(armv7em)]
+#[cfg(any(armv6m, armv7em, armv7m))]
 mod operands;
 mod q7;
+#[cfg(any(armv6m, armv7m))]
+mod quads;
 #[cfg(all(armv7em, target_abi = "eabihf"))]
 mod vfp;
 
@@ -93,7 +101,7 @@ pub trait Kernel: Pod {
     /// `M_j = Σ_k fan_out_jk·m_k + bias_j`; without a fan-out row every factor is 1.
     fn modulation(m: &[Self::Output], fan_out: Option<&[Self::Weight]>, bias: Option<&Self::Bias>, header: &Header) -> Self::Gain;
 
-    /// [`act`]. This and the next two are for kernels of a particular processor.
+    /// [`act`]. This and the next four are for kernels of a particular processor.
     #[inline(always)]
     fn act(layer: &Layer<'_, Self>, next: &mut [Self]) {
         act_each(layer, next);
@@ -106,6 +114,16 @@ pub trait Kernel: Pod {
     #[inline(always)]
     fn learn(traces: Traces<'_, Self>, increment: Increment<'_, Self>, post: &[Self], pre: &[Self], header: &Header) {
         learn_each(traces, increment, post, pre, header);
+    }
+    /// [`bump_each`].
+    #[inline(always)]
+    fn bump_row(hebb: &mut [Self], gain: Self::Gain, factors: &[Self], bounds: Self::Bounds) {
+        bump_each(hebb, gain, factors, bounds);
+    }
+    /// [`write_each`].
+    #[inline(always)]
+    fn write_row(traces: Traces<'_, Self>, modulator: Self::Gain, eta: Self::Rate, post: Self, pre: &[Self], bounds: Self::Bounds) {
+        write_each(traces, modulator, eta, post, pre, bounds);
     }
 
     /// `tanh` of a pre-activation.
@@ -277,7 +295,7 @@ impl<'a, S: Kernel> Increment<'a, S> {
 }
 
 /// Whether steps are to take the same time whatever the numbers are: then no row is left out, and the kernels of processors that
-/// choose by the size of a gain stand back.
+/// choose by the size of a number stand back.
 const CONSTANT_TIME: bool = cfg!(feature = "constant-time");
 
 /// Whether a row may be left out because increments with this gain change nothing.
@@ -310,9 +328,7 @@ fn learn_row<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increm
         Increment::Rate(rate) => {
             let gain = S::times(rate, post);
             if !is_idle::<S>(gain) {
-                hebb.iter_mut()
-                    .zip(pre)
-                    .for_each(|(hebb, pre)| *hebb = S::bump(*hebb, gain, *pre, bounds));
+                S::bump_row(hebb, gain, pre, bounds);
             }
         }
         Increment::Rates(eta) => {
@@ -320,22 +336,40 @@ fn learn_row<S: Kernel>(hebb: &mut [S], eligibility: &mut [S], increment: Increm
                 *hebb = S::bump(*hebb, S::times(S::rate(*eta), post), *pre, bounds);
             }
         }
-        Increment::Retroactive { modulator, eta } => {
-            let write = |hebb: &mut S, eligibility: &mut S, eta, pre| {
-                *hebb = S::bump(*hebb, modulator, *eligibility, bounds);
-                *eligibility = S::drift(*eligibility, eta, post, pre);
-            };
-            let traces = hebb.iter_mut().zip(eligibility).zip(pre);
-            match eta {
-                Coefficient::Uniform(eta) => traces.for_each(|((hebb, eligibility), pre)| write(hebb, eligibility, eta, *pre)),
-                Coefficient::Row(eta) => {
-                    traces
-                        .zip(eta)
-                        .for_each(|(((hebb, eligibility), pre), eta)| write(hebb, eligibility, *eta, *pre));
-                }
+        Increment::Retroactive {
+            modulator,
+            eta: Coefficient::Uniform(eta),
+        } => S::write_row(Traces { hebb, eligibility }, modulator, eta, post, pre, bounds),
+        Increment::Retroactive {
+            modulator,
+            eta: Coefficient::Row(eta),
+        } => {
+            for (((hebb, eligibility), pre), eta) in hebb.iter_mut().zip(eligibility).zip(pre).zip(eta) {
+                write(hebb, eligibility, modulator, *eta, post, *pre, bounds);
             }
         }
     }
+}
+
+/// `hebb ← clip(hebb + gain·factors)` along a row.
+fn bump_each<S: Kernel>(hebb: &mut [S], gain: S::Gain, factors: &[S], bounds: S::Bounds) {
+    for (hebb, factor) in hebb.iter_mut().zip(factors) {
+        *hebb = S::bump(*hebb, gain, *factor, bounds);
+    }
+}
+
+/// [`write()`] along a row.
+fn write_each<S: Kernel>(traces: Traces<'_, S>, modulator: S::Gain, eta: S::Rate, post: S, pre: &[S], bounds: S::Bounds) {
+    for ((hebb, eligibility), pre) in traces.hebb.iter_mut().zip(traces.eligibility).zip(pre) {
+        write(hebb, eligibility, modulator, eta, post, *pre, bounds);
+    }
+}
+
+/// A connection's retroactive change of H, and of E.
+#[inline(always)]
+fn write<S: Kernel>(hebb: &mut S, eligibility: &mut S, modulator: S::Gain, eta: S::Rate, post: S, pre: S, bounds: S::Bounds) {
+    *hebb = S::bump(*hebb, modulator, *eligibility, bounds);
+    *eligibility = S::drift(*eligibility, eta, post, pre);
 }
 
 /// [`learn_row`] for clips that are not hard. Out of line and one connection after the other, so that the hard clip's loops

@@ -49,8 +49,8 @@ pub fn tanh_micromath(x: f32) -> f32 {
 
 /// Intervals of the fixed-point `tanh` table per unit of its argument.
 const TANH_PER_UNIT: usize = 64;
-/// `tanh` in Q15 over [0, 8].
-pub(crate) static TANH_TABLE: [i16; 8 * TANH_PER_UNIT + 1] = tanh_table();
+/// `tanh` in Q15 over [0, 8], and one more, so that the end of the last interval is one of the table like any other.
+pub(crate) static TANH_TABLE: [i16; 8 * TANH_PER_UNIT + 2] = tanh_table();
 
 /// `tanh` in fixed point: argument in Q27 (so ±16, saturating at ±8), result in Q15 within ±32767.
 ///
@@ -64,13 +64,16 @@ pub(crate) static TANH_TABLE: [i16; 8 * TANH_PER_UNIT + 1] = tanh_table();
 /// ```
 #[inline(never)]
 pub fn tanh_q15(z: i32) -> i16 {
-    let magnitude = z.unsigned_abs().min((1 << 30) - 1);
+    // One instruction where there is saturation; the 2^30 that it leaves below gives the same as 2^30 - 1.
+    let z = z.clamp(-(1 << 30), (1 << 30) - 1);
+    let magnitude = z.unsigned_abs();
     let index = (magnitude >> 21) as usize;
     let fraction = ((magnitude >> 5) & 0xffff) as i32;
     let low = i32::from(TANH_TABLE.get(index).copied().unwrap_or(i16::MAX));
     let high = i32::from(TANH_TABLE.get(index + 1).copied().unwrap_or(i16::MAX));
     let value = low + (((high - low) * fraction + 0x8000) >> 16);
-    (if z < 0 { -value } else { value }) as i16
+    let sign = z >> 31;
+    ((value ^ sign) - sign) as i16
 }
 
 const EXP_INTERVALS: usize = 64;
@@ -108,8 +111,8 @@ pub(crate) fn exp2_quarters(quarters: u32) -> u32 {
 }
 
 /// `tanh(i / 64)` in Q15, nearest, at most 32767; made by the compiler, so no pasted numbers.
-const fn tanh_table() -> [i16; 8 * TANH_PER_UNIT + 1] {
-    let mut table = [0; 8 * TANH_PER_UNIT + 1];
+const fn tanh_table() -> [i16; 8 * TANH_PER_UNIT + 2] {
+    let mut table = [0; 8 * TANH_PER_UNIT + 2];
     let mut i = 0;
     while i < table.len() {
         let e = exp_negative(2.0 * i as f64 / TANH_PER_UNIT as f64);
@@ -132,7 +135,7 @@ const fn exp2_table() -> [u32; EXP_INTERVALS + 1] {
     table
 }
 
-/// `e^(-x)` for 0 <= x <= 16 at compile time: 16 halvings of the argument, a Taylor polynomial, 16 squarings.
+/// `e^(-x)` for 0 <= x <= 17 at compile time: 16 halvings of the argument, a Taylor polynomial, 16 squarings.
 const fn exp_negative(x: f64) -> f64 {
     let y = -x / 65536.0;
     let mut value = 1.0 + y * (1.0 + y * (0.5 + y * (1.0 / 6.0 + y / 24.0)));

@@ -149,12 +149,11 @@ pub(crate) const fn saturate8(value: i32) -> i8 {
 /// `value / 2^shift` to the nearest (ties up), saturated to 32 bits.
 pub(crate) const fn round_shift(value: i64, shift: u32) -> i32 {
     let rounded = (value + ((1i64 << shift) >> 1)) >> shift;
-    if rounded > i32::MAX as i64 {
-        i32::MAX
-    } else if rounded < i32::MIN as i64 {
-        i32::MIN
+    let low = rounded as i32;
+    if low as i64 == rounded {
+        low
     } else {
-        rounded as i32
+        (rounded >> 63) as i32 ^ i32::MAX
     }
 }
 

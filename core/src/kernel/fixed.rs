@@ -4,6 +4,8 @@
 use super::Kernel;
 #[cfg(armv7em)]
 use super::{CONSTANT_TIME, Increment, Layer, Traces, act_each, armv7em, learn_each};
+#[cfg(any(armv6m, armv7m))]
+use super::{Layer, Traces, act_each, assembly, quads};
 use crate::image::Header;
 #[cfg(armv7em)]
 use crate::rule::Clip;
@@ -87,10 +89,8 @@ impl Kernel for Q15 {
     }
 
     fn drift(eligibility: Q15, eta: i16, post: Q15, pre: Q15) -> Q15 {
-        // eta is unsigned: 1.0 is 32768.
-        let eta = i32::from(eta as u16);
-        let gain = (eta * i32::from(post.to_bits()) + 0x4000) >> 15;
-        let kept = (32768 - eta).wrapping_mul(eligibility.to_bits().into());
+        let (kept, gain) = drift_factors(eta, post);
+        let kept = kept.wrapping_mul(eligibility.to_bits().into());
         let sum = kept.wrapping_add(gain.wrapping_mul(pre.to_bits().into()));
         Q15::from_bits(saturate16(sum.wrapping_add(0x4000) >> 15))
     }
@@ -132,6 +132,23 @@ impl Kernel for Q15 {
         }
     }
 
+    #[cfg(any(armv6m, armv7m))]
+    fn act(layer: &Layer<'_, Q15>, next: &mut [Q15]) {
+        if quads::act(layer, next).is_none() {
+            act_each(layer, next);
+        }
+    }
+
+    #[cfg(any(armv6m, armv7m))]
+    fn bump_row(hebb: &mut [Q15], gain: i16, factors: &[Q15], gain_format: u32) {
+        assembly::bump_row(hebb, gain, factors, gain_format);
+    }
+
+    #[cfg(any(armv6m, armv7m))]
+    fn write_row(traces: Traces<'_, Q15>, modulator: i16, eta: i16, post: Q15, pre: &[Q15], gain_format: u32) {
+        assembly::write_row(traces, modulator, eta, post, pre, gain_format);
+    }
+
     fn activity(acc: i64) -> Q15 {
         Q15::from_bits(crate::math::tanh_q15(round_shift(acc, 3)))
     }
@@ -148,6 +165,13 @@ impl Kernel for Q15 {
             Squash::Identity => Self::output(acc),
         }
     }
+}
+
+/// The factors of E and of pre in what becomes of E: `1-eta` and `eta·post`.
+pub(super) fn drift_factors(eta: i16, post: Q15) -> (i32, i32) {
+    // eta is unsigned: 1.0 is 32768.
+    let eta = i32::from(eta as u16);
+    (32768 - eta, (eta * i32::from(post.to_bits()) + 0x4000) >> 15)
 }
 
 /// `hebb` plus an increment with `gain_format` fractional bits more, to the nearest. Both sums saturate.
