@@ -45,5 +45,6 @@ fn predictions_hold_for_linked_programs() {
     check(&firmware, "mps2-an386", "f32", Rule::Retroactive, 80);
     check(&firmware, "netduinoplus2", "q15", Rule::Retroactive, 150);
     check(&firmware, "netduinoplus2", "f32", Rule::Retroactive, 100);
+    check(&firmware, "nrf52840", "q15", Rule::Retroactive, 200);
     check(&firmware, "microbit", "q15", Rule::Modulated, 48);
 }
