@@ -24,7 +24,7 @@ const BASE: &str = include_str!("../presets/cue-small.toml");
 const MAZE: &str = include_str!("../presets/maze-small.toml");
 
 /// The built-in presets: name and text.
-pub const PRESETS: [(&str, &str); 10] = [
+pub const PRESETS: [(&str, &str); 11] = [
     ("cue-small", BASE),
     ("cue-long", include_str!("../presets/cue-long.toml")),
     ("cue-large", include_str!("../presets/cue-large.toml")),
@@ -32,6 +32,7 @@ pub const PRESETS: [(&str, &str); 10] = [
     ("cue-paper", include_str!("../presets/cue-paper.toml")),
     ("cue-fixed", include_str!("../presets/cue-fixed.toml")),
     ("maze-small", MAZE),
+    ("maze-large", include_str!("../presets/maze-large.toml")),
     ("maze-paper", include_str!("../presets/maze-paper.toml")),
     ("maze-code", include_str!("../presets/maze-code.toml")),
     ("maze-fanout", include_str!("../presets/maze-fanout.toml")),
