@@ -81,10 +81,11 @@ fn tasks(out: &Path) {
         other => panic!("BPAM_RANDOM_START: expected true or false, found {other}"),
     };
     let cue = format!(
-        "CueConfig {{ variant: Variant::{variant}, cues: {}, bits: {}, steps: {}, fixed: {}, flip: {}_f32, time_input: {} }}",
+        "CueConfig {{ variant: Variant::{variant}, cues: {}, bits: {}, steps: {}, longest_trial: {}, fixed: {}, flip: {}_f32, time_input: {} }}",
         variable("BPAM_CUES", "4"),
         variable("BPAM_BITS", "20"),
         variable("BPAM_STEPS", "120"),
+        variable("BPAM_LONGEST_TRIAL", "0"),
         variable("BPAM_FIXED", "false"),
         variable("BPAM_FLIP", "0"),
         variable("BPAM_TIME_INPUT", "true"),

@@ -212,7 +212,7 @@ mod tests {
         let (mut policy, mut log_chosen) = (Vec::new(), Vec::new());
         for (logits, &action) in logits.chunks_exact(logits.len() / actions.len()).zip(actions) {
             softmax.take(logits);
-            policy.extend(logits.iter().map(|&logit| softmax.log(logit).exp()));
+            policy.extend(softmax.probabilities());
             log_chosen.push(softmax.log(logits[action as usize]));
         }
         Episode {

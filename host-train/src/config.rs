@@ -1,6 +1,6 @@
 //! Configuration of a meta-training run: presets, files and `--set key=value`, all checked against one list of keys.
 //!
-//! `presets/cue-small.toml` has every key with its meaning and is the base of all others. A key that is not in it is
+//! `presets/defaults.toml` has every key with its meaning and is the base of all presets. A key that is not in it is
 //! an error that names the nearest one, so a misspelt option never trains the wrong network.
 
 use std::path::Path;
@@ -19,13 +19,14 @@ use crate::model::{CLIP_WORDS, RULES, SQUASHES, clip_from_word, clip_word, rule_
 use crate::recurrence::{Clip, Kernel};
 use crate::task::TaskConfig;
 
-const BASE: &str = include_str!("../presets/cue-small.toml");
+/// Every key, with its default.
+const BASE: &str = include_str!("../presets/defaults.toml");
 /// Has every key of the maze.
 const MAZE: &str = include_str!("../presets/maze-small.toml");
 
 /// The built-in presets: name and text.
 pub const PRESETS: [(&str, &str); 11] = [
-    ("cue-small", BASE),
+    ("cue-small", include_str!("../presets/cue-small.toml")),
     ("cue-long", include_str!("../presets/cue-long.toml")),
     ("cue-large", include_str!("../presets/cue-large.toml")),
     ("cue-code", include_str!("../presets/cue-code.toml")),
@@ -38,7 +39,7 @@ pub const PRESETS: [(&str, &str); 11] = [
     ("maze-fanout", include_str!("../presets/maze-fanout.toml")),
 ];
 
-/// Everything that decides the outcome of a run. `presets/cue-small.toml` documents each key.
+/// Everything that decides the outcome of a run. `presets/defaults.toml` documents each key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -179,6 +180,9 @@ pub struct TrainingOptions {
 pub struct CurriculumOptions {
     /// Numbers of cues before the full task.
     pub cues: Vec<u32>,
+    /// Longest trials of the first of these stages; the others have the full task's.
+    #[serde(default)]
+    pub longest_trials: Vec<u32>,
     /// Sizes of the maze before the full task.
     pub sizes: Vec<u32>,
     /// Score that ends a stage.
@@ -277,7 +281,7 @@ pub(crate) use word_in_file;
 impl Default for Config {
     /// The preset `cue-small`.
     fn default() -> Self {
-        toml::from_str(BASE).expect("a test reads the embedded preset")
+        Self::load("cue-small", &[]).expect("a test reads the embedded presets")
     }
 }
 

@@ -26,7 +26,6 @@ pub struct Curriculum {
     /// Scores of the latest iterations of this stage: reached, and reachable.
     window: Window,
     /// The scores at the end of the best probation that failed.
-    #[serde(default)]
     shelved: Option<Window>,
 }
 

@@ -132,6 +132,8 @@ fn nth(rows: &[f32], t: usize, steps: usize) -> &[f32] {
 pub struct Softmax {
     /// `exp(logit - largest)`
     weights: Vec<f32>,
+    total: f32,
+    /// Of the exponentials of the logits themselves.
     log_total: f32,
 }
 
@@ -141,12 +143,18 @@ impl Softmax {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         self.weights.clear();
         self.weights.extend(logits.iter().map(|logit| libm::expf(logit - largest)));
-        self.log_total = largest + libm::logf(self.weights.iter().sum());
+        self.total = self.weights.iter().sum();
+        self.log_total = largest + libm::logf(self.total);
     }
 
     /// The logarithm of the probability that goes with this logit of the row.
     pub fn log(&self, logit: f32) -> f32 {
         logit - self.log_total
+    }
+
+    /// The row's probabilities.
+    pub fn probabilities(&self) -> impl Iterator<Item = f32> {
+        self.weights.iter().map(|weight| weight / self.total)
     }
 
     /// One draw.
@@ -220,7 +228,7 @@ impl Player {
             let action = softmax.sample(draws.draw(step, 0));
             actions.push(action as u32);
             log_chosen.push(softmax.log(logits[action]));
-            policy.extend(logits.iter().map(|&logit| libm::expf(softmax.log(logit))));
+            policy.extend(softmax.probabilities());
             values.extend_from_slice(value);
             let outcome = task.act(action);
             rewards.push(outcome.reward);

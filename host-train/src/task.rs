@@ -92,7 +92,7 @@ const MAZE_VARIANTS: [(&str, maze::Variant); 2] = [("code", maze::Variant::Code)
 word_in_file!(cue_variant, cue::Variant, CUE_VARIANTS);
 word_in_file!(maze_variant, maze::Variant, MAZE_VARIANTS);
 
-/// Keys of the cue task; `presets/cue-small.toml` says what they mean.
+/// Keys of the cue task; `presets/defaults.toml` says what they mean.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CueOptions {
@@ -101,6 +101,7 @@ struct CueOptions {
     cues: u32,
     bits: u32,
     steps: u32,
+    longest_trial: u32,
     fixed: bool,
     flip: f32,
     time_input: bool,
@@ -113,6 +114,7 @@ impl From<CueOptions> for cue::Config {
             cues: options.cues,
             bits: options.bits,
             steps: options.steps,
+            longest_trial: options.longest_trial,
             fixed: options.fixed,
             flip: options.flip,
             time_input: options.time_input,
@@ -154,21 +156,28 @@ impl From<MazeOptions> for maze::Config {
     }
 }
 
-/// The cue-reward association task, with fewer cues before the full task.
+/// The cue-reward association task, with fewer cues and shorter trials before the full task.
 #[derive(Clone)]
 pub struct CueCourse {
     stages: Vec<Cue>,
 }
 
 impl CueCourse {
-    /// The stages of `config.curriculum.cues` that are easier than `config.task`, then the task itself.
+    /// The stages of `config.curriculum` that are easier than `config.task`, then the task itself.
     ///
     /// # Errors
     /// [`ExitKind::Usage`] when `[task]` is no cue task, or one that cannot be.
     pub fn new(config: &Config) -> Result<Self> {
         let full = config.cue()?;
-        let easier = config.curriculum.cues.iter().filter(|&&cues| cues < full.cues);
-        let stages = easier.map(|&cues| cue::Config { cues, ..full }).chain([full]);
+        let longest_trials = config.curriculum.longest_trials.iter().copied();
+        let trials = longest_trials.chain(std::iter::repeat(full.longest_trial));
+        let stages = config.curriculum.cues.iter().zip(trials);
+        let stages = stages.map(|(&cues, longest_trial)| cue::Config {
+            cues,
+            longest_trial,
+            ..full
+        });
+        let stages = stages.filter(|stage| stage.is_easier(&full)).chain([full]);
         let stages = stages.map(|stage| Cue::new(stage).map_err(|error| impossible(error, format_args!("{} cues", stage.cues))));
         Ok(Self {
             stages: stages.collect::<Result<_, _>>()?,
@@ -258,4 +267,20 @@ pub fn mean_hits(player: Player, maze: &Maze, first_seed: u64, count: u32) -> f6
 
 fn impossible(error: ConfigError, stage: std::fmt::Arguments) -> ExitKind {
     ExitKind::Usage(format!("task.{error}, with {stage}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_easier_cue_tasks_come_before_the_full_one() {
+        let settings = ["curriculum.cues=[2,4,4,9]", "curriculum.longest_trials=[5,6,0]"].map(String::from);
+        let course = CueCourse::new(&Config::load("cue-small", &settings).unwrap()).unwrap();
+        let stages = course
+            .stages
+            .iter()
+            .map(|stage| (stage.config().cues, stage.config().longest_trial));
+        assert_eq!(stages.collect::<Vec<_>>(), [(2, 5), (4, 6), (4, 0)]);
+    }
 }

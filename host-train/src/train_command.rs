@@ -26,7 +26,7 @@ use crate::train::Metrics;
 /// Meta-train a network: find out how it should learn
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every key of a preset (host-train/presets/cue-small.toml has them all) can be set with --set, for example
+Every key of a preset (host-train/presets/defaults.toml has them all) can be set with --set, for example
 --set network.hidden=48. A preset is a built-in name (cue-small, cue-long, cue-large, cue-code, cue-paper,
 cue-fixed, maze-small, maze-large, maze-paper, maze-code, maze-fanout) or a TOML file.
 The folder gets config.toml, metrics.jsonl, model.safetensors, state.safetensors, curve.svg and env.json.

@@ -170,13 +170,15 @@ fn distance(shim: &mut Shim, preset: &str, settings: &[&str], lively: bool, life
 #[test]
 fn tasks_are_the_cores_bit_for_bit() {
     let mut shim = Shim::new(true);
-    let cue: [&[&str]; 7] = [
+    let cue: [&[&str]; 9] = [
         &[],
         &["task.cues=2", "task.bits=1"],
         &["task.cues=16", "task.bits=32", "task.flip=0.3"],
         &["task.fixed=true", "task.time_input=false"],
         &["task.variant=paper", "task.bits=3", "run.seed=999999"],
         &["task.variant=paper", "task.fixed=true"],
+        &["task.variant=paper", "task.longest_trial=7"],
+        &["task.longest_trial=16"],
         &["task.cues=3", "task.bits=2", "task.steps=1"],
     ];
     let maze: [&[&str]; 6] = [

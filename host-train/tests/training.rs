@@ -297,6 +297,8 @@ fn nonsense_is_refused_by_a_sentence() {
         (&["curriculum.window=0"], "1 or more"),
         (&["task.bits=1"], "bits"),
         (&["task.steps=0"], "steps"),
+        (&["task.longest_trial=4"], "longest_trial"),
+        (&["curriculum.longest_trials=[17]"], "longest_trial"),
     ];
     for (settings, sentence) in nonsense {
         let small = ["network.hidden=8", "network.rule=simple"];

@@ -182,7 +182,18 @@ fn previous_action(steps: &[Step], t: usize) -> [f32; 2] {
 
 #[test]
 fn trials_have_the_stated_structure() {
-    for (config, range) in variants() {
+    let longest = |variant, longest_trial| Config {
+        variant,
+        longest_trial,
+        ..Config::default()
+    };
+    let shortened = [
+        (longest(Variant::Code, 5), 5..6),
+        (longest(Variant::Code, 16), 5..17),
+        (longest(Variant::Paper, 7), 7..8),
+        (longest(Variant::Paper, 12), 10..13),
+    ];
+    for (config, range) in variants().into_iter().chain(shortened) {
         let mut lengths = BTreeMap::new();
         let mut responses = 0;
         for seed in 0..2_000 {
@@ -439,6 +450,20 @@ fn options_out_of_range_are_refused_by_name() {
             },
         ),
         ("steps", Config { steps: 0, ..default }),
+        (
+            "longest_trial",
+            Config {
+                longest_trial: 4,
+                ..default
+            },
+        ),
+        (
+            "longest_trial",
+            Config {
+                longest_trial: 17,
+                ..Config::paper()
+            },
+        ),
         ("flip", Config { flip: -0.1, ..default }),
         ("flip", Config { flip: 1.1, ..default }),
         ("flip", Config { flip: f32::NAN, ..default }),

@@ -24,6 +24,8 @@ use heapless::Vec;
 pub const MAX_CUES: usize = 16;
 /// Largest number of bits of a cue.
 pub const MAX_BITS: usize = 32;
+/// Shortest trial: blank, two cues, Go, blank.
+const MIN_TRIAL: u32 = 5;
 /// Longest trial: the paper variant's 16 steps.
 const MAX_TRIAL: usize = 16;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub bits: u32,
     /// Steps of a lifetime.
     pub steps: u32,
+    /// Longest trial, 5 to 16 steps, or 0 for the variant's. Where it is below the variant's shortest trial, all trials are that long.
+    pub longest_trial: u32,
     /// Fixed one-hot cues (A.5, Figure 4) instead of random ones; needs as many bits as cues, or more.
     pub fixed: bool,
     /// Probability that the sign of a reward is flipped.
@@ -66,6 +70,7 @@ impl Default for Config {
             cues: 4,
             bits: 20,
             steps: 120,
+            longest_trial: 0,
             fixed: false,
             flip: 0.0,
             time_input: true,
@@ -80,6 +85,23 @@ impl Config {
             variant: Variant::Paper,
             steps: 200,
             ..Self::default()
+        }
+    }
+
+    /// Whether there are fewer cues than in `other`, or as many and shorter trials.
+    pub fn is_easier(&self, other: &Self) -> bool {
+        (self.cues, self.trial_steps()) < (other.cues, other.trial_steps())
+    }
+
+    /// Steps of the shortest and the longest trial.
+    pub fn trial_steps(&self) -> (u32, u32) {
+        let (shortest, longest) = match self.variant {
+            Variant::Code => (MIN_TRIAL, 8),
+            Variant::Paper => (10, MAX_TRIAL as u32),
+        };
+        match self.longest_trial {
+            0 => (shortest, longest),
+            steps => (shortest.min(steps), steps),
         }
     }
 }
@@ -130,6 +152,8 @@ impl Cue {
         check((2..=MAX_CUES as u32).contains(&config.cues), "cues", "2 to 16")?;
         check((1..=MAX_BITS as u32).contains(&config.bits), "bits", "1 to 32")?;
         check(config.steps > 0, "steps", "at least 1")?;
+        let fits = config.longest_trial == 0 || (MIN_TRIAL..=MAX_TRIAL as u32).contains(&config.longest_trial);
+        check(fits, "longest_trial", "5 to 16, or 0 for the variant's")?;
         check((0.0..=1.0).contains(&config.flip), "flip", "a probability, 0 to 1")?;
         check(
             !config.fixed || config.bits >= config.cues,
@@ -235,16 +259,13 @@ impl Cue {
 
     /// Lays out the next trial: blank, two different cues and blanks in random order, Go, blank.
     fn begin_trial(&mut self) {
-        let (shortest, longer) = match self.config.variant {
-            Variant::Code => (5, 4),
-            Variant::Paper => (10, 7),
-        };
+        let (shortest, longest) = self.config.trial_steps();
         let step = self.step;
-        let length = shortest + self.rng.below(step, draw::LENGTH, longer) as usize;
+        let length = shortest + self.rng.below(step, draw::LENGTH, longest - shortest + 1);
         let (first, second) = self.draw_pair();
         self.position = 0;
         self.trial.clear();
-        let middle = length - 3;
+        let middle = length.saturating_sub(3) as usize;
         let symbols = [first, second].into_iter().chain(core::iter::repeat(Symbol::Blank));
         let mut order: Vec<Symbol, MAX_TRIAL> = Vec::new();
         symbols.take(middle).for_each(|symbol| push(&mut order, symbol));
@@ -323,13 +344,11 @@ impl Task for Cue {
     fn observe(&self, x: &mut [f32]) {
         let code = self.config.variant == Variant::Code;
         let go = self.is_go();
-        let cue = self.shown().and_then(|cue| self.cues.get(cue).copied());
-        let bit = |index: u32| match cue {
-            Some(bits) if bits >> index & 1 == 1 => 1.0,
-            // The published one-hot cues are 0 or 1; random ones ±1.
-            Some(_) if code && !self.config.fixed => -1.0,
-            None if go && !code => 1.0,
-            _ => 0.0,
+        // The pattern, and what stands for its zeros: the published one-hot cues are 0 or 1, random ones ±1.
+        let (pattern, zero) = match self.shown().and_then(|cue| self.cues.get(cue).copied()) {
+            Some(bits) => (bits, if code && !self.config.fixed { -1.0 } else { 0.0 }),
+            None if go && !code => (u32::MAX, 0.0),
+            None => (0, 0.0),
         };
         let time = if self.config.time_input {
             self.step as f32 / self.config.steps as f32
@@ -340,9 +359,12 @@ impl Task for Cue {
         let code_channels = [f32::from(u8::from(go)), 1.0, time, self.previous_reward, 0.0, was(0), was(1)];
         let paper_channels = [time, was(0), was(1), self.previous_reward];
         let channels = if code { &code_channels[..] } else { &paper_channels[..] };
-        let values = (0..self.config.bits).map(bit).chain(channels.iter().copied());
-        for (x, value) in x.iter_mut().zip(values) {
-            *x = value;
+        let mut x = x.iter_mut();
+        for (index, x) in x.by_ref().take(self.config.bits as usize).enumerate() {
+            *x = if pattern >> index & 1 == 1 { 1.0 } else { zero };
+        }
+        for (x, channel) in x.zip(channels) {
+            *x = *channel;
         }
     }
 

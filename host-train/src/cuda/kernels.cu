@@ -123,7 +123,7 @@ struct World {
     unsigned seed_low, seed_high, first;
     int task, variant, time_input;
     // Cue
-    int cues, bits, fixed;
+    int cues, bits, shortest_trial, longest_trial, fixed;
     float flip;
     // Maze
     unsigned size;
@@ -177,7 +177,7 @@ DEVICE void begin_trial(const World &w, State &state) {
     Pair key = state.key;
     int step = state.step, others = w.cues - 1;
     int first = below(key, step, FIRST, others), second = BLANK;
-    state.length = w.variant == CODE ? 5 + below(key, step, LENGTH, 4) : 10 + below(key, step, LENGTH, 7);
+    state.length = w.shortest_trial + below(key, step, LENGTH, w.longest_trial - w.shortest_trial + 1);
     state.target_shown = below(key, step, SHOWN, 2);
     if (state.target_shown && others > 1) second = other_cue(state, first);
     if (!state.target_shown && others > 1) {

@@ -125,20 +125,21 @@ impl World {
     }
 
     /// The struct's words.
-    pub fn words(&self) -> [u32; 15] {
-        let mut words = [0; 15];
+    pub fn words(&self) -> [u32; 17] {
+        let mut words = [0; 17];
         words[..3].copy_from_slice(&[self.seed as u32, (self.seed >> 32) as u32, self.first]);
         match self.task {
             TaskConfig::Cue(cue) => {
                 let variant = u32::from(cue.variant == cue::Variant::Paper);
                 words[3..6].copy_from_slice(&[0, variant, cue.time_input.into()]);
-                words[6..10].copy_from_slice(&[cue.cues, cue.bits, cue.fixed.into(), cue.flip.to_bits()]);
+                let (shortest, longest) = cue.trial_steps();
+                words[6..12].copy_from_slice(&[cue.cues, cue.bits, shortest, longest, cue.fixed.into(), cue.flip.to_bits()]);
             }
             TaskConfig::Maze(maze) => {
                 let (variant, start) = (maze.variant == maze::Variant::Paper, maze.start == maze::Start::Random);
                 words[3..6].copy_from_slice(&[1, variant.into(), maze.time_input.into()]);
-                words[10..13].copy_from_slice(&[maze.size, start.into(), maze.goal_moves_every]);
-                words[13..].copy_from_slice(&[maze.reward.to_bits(), maze.wall_penalty.to_bits()]);
+                words[12..15].copy_from_slice(&[maze.size, start.into(), maze.goal_moves_every]);
+                words[15..].copy_from_slice(&[maze.reward.to_bits(), maze.wall_penalty.to_bits()]);
             }
         }
         words
@@ -230,7 +231,7 @@ impl Lives {
                 let (logits, value) = heads.split_at(width - 1);
                 softmax.take(logits);
                 log_chosen.push(softmax.log(logits[action as usize]));
-                policy.extend(logits.iter().map(|&logit| libm::expf(softmax.log(logit))));
+                policy.extend(softmax.probabilities());
                 values.extend_from_slice(value);
             }
             Episode {

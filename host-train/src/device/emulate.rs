@@ -234,6 +234,7 @@ fn cue_variables(task: cue::Config) -> Vec<(&'static str, String)> {
         ("BPAM_VARIANT", variant_word(paper)),
         ("BPAM_CUES", task.cues.to_string()),
         ("BPAM_BITS", task.bits.to_string()),
+        ("BPAM_LONGEST_TRIAL", task.longest_trial.to_string()),
         ("BPAM_FIXED", task.fixed.to_string()),
         ("BPAM_FLIP", task.flip.to_string()),
         ("BPAM_TIME_INPUT", task.time_input.to_string()),
