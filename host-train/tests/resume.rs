@@ -404,7 +404,7 @@ fn a_limit_on_file_sizes_is_an_error_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -f 2; exec \"$0\" train cue --quiet --out \"$1\""]);
+    command.args(["-c", "ulimit -f 8; exec \"$0\" train cue --quiet --out \"$1\""]);
     let output = run({
         command.arg(env!("CARGO_BIN_EXE_backpropamine")).arg(&out);
         command

@@ -265,7 +265,7 @@ fn a_gradient_that_is_not_finite_leaves_the_last_checkpoint_to_go_on_from() {
 /// What makes no sense, and a part of the sentence that says so.
 #[test]
 fn nonsense_is_refused_by_a_sentence() {
-    let nonsense: [(&[&str], &str); 19] = [
+    let nonsense: [(&[&str], &str); 21] = [
         (
             &["network.clip=decay", "network.rule=retroactive"],
             "hard:C or soft with the retroactive rule",

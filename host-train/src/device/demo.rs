@@ -31,9 +31,6 @@ use crate::{files, run};
 /// Lifetimes on the emulated board.
 const LIFETIMES: u32 = 200;
 
-/// Updates on the full task: half of the recipe's, which is enough to see the network learn.
-const ITERATIONS: u32 = 2000;
-
 /// The network counts as one that learns if its late accuracy is above this with 97.5% confidence. Chance is 0.5.
 const LEARNED: f64 = 0.8;
 
@@ -165,14 +162,13 @@ impl Contender {
     }
 }
 
-/// Meta-trains a network by the recipe `cue-small`, cut short, and exports it.
+/// Meta-trains a network by the recipe `cue-small` and exports it.
 fn train(demo: &DemoCommand, rule: Rule, console: &Console) -> Result<(Runnable, CueConfig, Value)> {
     // The portable kernel gives the same network, and so the same demo, on every machine.
     let mut settings = vec![
         format!("run.seed={}", demo.seed),
         format!("network.rule={}", rule_word(rule)),
         "run.kernel=portable".into(),
-        format!("training.iterations={ITERATIONS}"),
     ];
     if !rule.is_plastic() {
         // It never leaves the first stage; further attempts at it would only leave less for the full task.
