@@ -5,7 +5,7 @@
 //! | `BPAM_BOARD` | memory layout, a file stem in `boards/` | that of the board feature, or the target's emulated board |
 //! | `BPAM_IMAGE` | image to embed | `weights/cue-simple.bpam`; in `maze`, `weights/maze-simple.bpam` |
 //! | `BPAM_LIFETIMES` | lifetimes that `cue` or `maze` runs | 20 |
-//! | `BPAM_VARIANT` `BPAM_CUES` `BPAM_BITS` `BPAM_STEPS` `BPAM_FIXED` `BPAM_FLIP` `BPAM_TIME_INPUT` | options of the cue task | the code variant's |
+//! | `BPAM_VARIANT` `BPAM_CUES` `BPAM_BITS` `BPAM_STEPS` `BPAM_LONGEST_TRIAL` `BPAM_FIXED` `BPAM_FLIP` `BPAM_TIME_INPUT` | options of the cue task | the code variant's |
 //! | `BPAM_VARIANT` `BPAM_SIZE` `BPAM_STEPS` `BPAM_REWARD` `BPAM_WALL_PENALTY` `BPAM_RANDOM_START` `BPAM_GOAL_MOVES_EVERY` `BPAM_TIME_INPUT` | options of the maze | those of the preset `maze-small` |
 //! | `BPAM_SAVE` | when `survive` saves: `never`, `every:STEPS` or `improved:STEPS` (every so many steps, if the reward average improved) | `every:20` |
 //! | `BPAM_CUTS` | steps from each waking of `survive` until its power fails, such as `45,30`; then it does not fail any more | none |
