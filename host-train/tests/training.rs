@@ -196,6 +196,7 @@ fn exploding_gradients_bring_the_last_good_copy_back() {
     let settings = [
         "network.rule=retroactive",
         "training.iterations=60",
+        "training.learning_rate=3e-3",
         "training.learning_rate_end=3e-3",
         "training.rollback_after=5",
         "training.rollback_every=10",
