@@ -181,7 +181,6 @@ pub struct CurriculumOptions {
     /// Numbers of cues before the full task.
     pub cues: Vec<u32>,
     /// Longest trials of the first of these stages; the others have the full task's.
-    #[serde(default)]
     pub longest_trials: Vec<u32>,
     /// Sizes of the maze before the full task.
     pub sizes: Vec<u32>,
@@ -196,10 +195,8 @@ pub struct CurriculumOptions {
     /// Iterations of an attempt before the full task.
     pub patience: u32,
     /// Updates on the full task after which an attempt needs `probation_score`, or starts anew; 0 for never.
-    #[serde(default)]
     pub probation: u32,
     /// Score, over the window, that ends the probation well.
-    #[serde(default)]
     pub probation_score: f64,
     /// How often a run starts anew when its patience ends or its probation fails.
     pub restarts: u32,
