@@ -178,7 +178,14 @@ impl CueCourse {
             ..full
         });
         let stages = stages.filter(|stage| stage.is_easier(&full)).chain([full]);
-        let stages = stages.map(|stage| Cue::new(stage).map_err(|error| impossible(error, format_args!("{} cues", stage.cues))));
+        let listed = [
+            ("cues", "cues", &config.curriculum.cues),
+            ("longest_trial", "longest_trials", &config.curriculum.longest_trials),
+        ];
+        let stages = stages.map(|stage| {
+            let listed = listed.iter().filter(|_| stage != full);
+            Cue::new(stage).map_err(|error| impossible(error, listed, format_args!("{} cues", stage.cues)))
+        });
         Ok(Self {
             stages: stages.collect::<Result<_, _>>()?,
         })
@@ -222,7 +229,11 @@ impl MazeCourse {
         let full = config.maze()?;
         let smaller = config.curriculum.sizes.iter().filter(|&&size| size < full.size);
         let stages = smaller.map(|&size| maze::Config { size, ..full }).chain([full]);
-        let stages = stages.map(|stage| Maze::new(stage).map_err(|error| impossible(error, format_args!("size {}", stage.size))));
+        let listed = [("size", "sizes", &config.curriculum.sizes)];
+        let stages = stages.map(|stage| {
+            let listed = listed.iter().filter(|_| stage != full);
+            Maze::new(stage).map_err(|error| impossible(error, listed, format_args!("size {}", stage.size)))
+        });
         let stages = stages.collect::<Result<Vec<_>, _>>()?;
         let levels = vec![OnceLock::new(); stages.len()];
         Ok(Self { stages, levels })
@@ -265,8 +276,16 @@ pub fn mean_hits(player: Player, maze: &Maze, first_seed: u64, count: u32) -> f6
     hits.sum::<f64>() / f64::from(count)
 }
 
-fn impossible(error: ConfigError, stage: std::fmt::Arguments) -> ExitKind {
-    ExitKind::Usage(format!("task.{error}, with {stage}"))
+/// The error of a stage. `listed` are the options that a list of `[curriculum]` sets: their names there and here, and the lists.
+fn impossible<'a>(
+    error: ConfigError,
+    mut listed: impl Iterator<Item = &'a (&'static str, &'static str, &'a Vec<u32>)>,
+    stage: std::fmt::Arguments,
+) -> ExitKind {
+    ExitKind::Usage(match listed.find(|(option, ..)| *option == error.option) {
+        Some((_, list, found)) => format!("curriculum.{list}: expected {} in every place, found {found:?}", error.expected),
+        None => format!("task.{error}, with {stage}"),
+    })
 }
 
 #[cfg(test)]
@@ -282,5 +301,32 @@ mod tests {
             .iter()
             .map(|stage| (stage.config().cues, stage.config().longest_trial));
         assert_eq!(stages.collect::<Vec<_>>(), [(2, 5), (4, 6), (4, 0)]);
+    }
+
+    #[test]
+    fn errors_name_the_list_that_an_option_comes_from() {
+        let message = |settings: &[&str], preset: &str| {
+            let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+            let config = Config::load(preset, &settings).unwrap();
+            let error = match preset {
+                "cue-small" => CueCourse::new(&config).err(),
+                _ => MazeCourse::new(&config).err(),
+            };
+            error.unwrap().to_string()
+        };
+        for (settings, preset, begin) in [
+            (
+                &["curriculum.longest_trials=[3,5,6,7]"][..],
+                "cue-small",
+                "curriculum.longest_trials: expected 5 to 16",
+            ),
+            (&["curriculum.cues=[1,4]"], "cue-small", "curriculum.cues: expected 2 to 16"),
+            (&["task.cues=17"], "cue-small", "task.cues: expected 2 to 16"),
+            (&["curriculum.sizes=[4]"], "maze-small", "curriculum.sizes: expected an odd number"),
+            (&["task.size=4"], "maze-small", "task.size: expected an odd number"),
+        ] {
+            let message = message(settings, preset);
+            assert!(message.starts_with(begin), "{settings:?}: {message}");
+        }
     }
 }
