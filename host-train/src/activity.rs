@@ -241,6 +241,9 @@ fn curve(chart: &mut Axes, panel: &Panel, name: &str, colour: &RGBColor, value: 
         .iter()
         .filter_map(|point| Some((f64::from(point.step), f64::from(value(point)?))))
         .collect();
+    if values.is_empty() {
+        return Ok(());
+    }
     let scale = values.iter().map(|(_, y)| y.abs()).fold(1.0, f64::max);
     let name = if scale > 1.0 {
         format!("{name} / {scale}")

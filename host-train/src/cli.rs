@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::files::FileError;
 use crate::interrupt::{self, Interrupted};
-use crate::{bench, device, eval, export, import, model, plot, replay, size, snapshot_command, train_command};
+use crate::{bench, device, eval, export, import, model, plot, replay, reproduce, size, snapshot_command, train_command};
 
 /// Exit code: the command ran, and what it was to show did not hold, or the machine refused something.
 pub const EXIT_FAILED: u8 = 1;
@@ -75,6 +75,8 @@ pub enum Command {
     Plot(plot::PlotCommand),
     /// Run a network on given inputs, with the core's own arithmetic.
     Replay(replay::ReplayCommand),
+    /// Reproduce a figure of the paper: train, measure, draw, test.
+    Reproduce(reproduce::ReproduceCommand),
     /// Install the compilers for microcontrollers and the emulator.
     Setup(device::setup::SetupCommand),
     /// Predict flash, memory and stack on a board, without building.
@@ -104,6 +106,7 @@ impl Command {
             Self::Monitor(command) => command.run(console),
             Self::Plot(command) => command.run(console),
             Self::Replay(command) => command.run(console),
+            Self::Reproduce(command) => command.run(console),
             Self::Setup(command) => command.run(console),
             Self::Size(command) => command.run(console),
             Self::Snapshot(command) => command.run(console),

@@ -25,6 +25,7 @@ use crate::files::FileError;
 use crate::runnable::{Choice, Runnable, parse_range};
 use crate::task::{TaskConfig, mean_hits, trained_config};
 
+pub(crate) use precision::over_models;
 pub use precision::{Rounding, Storage};
 
 /// Measure how well a network learns, on fresh lifetimes
@@ -252,6 +253,23 @@ fn check_fit(network: &Runnable, task: &impl Task, path: &Path) -> Result<(), Fi
     } else {
         Err(FileError::new(path, "sizes", expected, found, hint))
     }
+}
+
+/// Late accuracy, in the maze hits, of a model in its own task: lifetimes from [`EVALUATION_SEED`] on, actions sampled, in f32.
+///
+/// # Errors
+/// [`FileError`] for a bad model or one of another task.
+pub fn sampled_score(path: &Path, lifetimes: u32) -> Result<Estimate> {
+    let network = Choice::default().open(path, None)?;
+    match task_of(&network, path, &[])? {
+        TaskConfig::Cue(task) => Ok(sampled(&network, path, &cue_task(task)?, lifetimes)?.late_accuracy()),
+        TaskConfig::Maze(task) => Ok(sampled(&network, path, &maze_task(task)?, lifetimes)?.successes()),
+    }
+}
+
+fn sampled<T: Task + Clone + Sync>(network: &Runnable, path: &Path, task: &T, lifetimes: u32) -> Result<Evaluation> {
+    check_fit(network, task, path)?;
+    evaluate(network, || task.clone(), Policy::Sample, EVALUATION_SEED, lifetimes)
 }
 
 /// What happened in one lifetime.

@@ -25,6 +25,7 @@ pub mod optim;
 pub mod plot;
 pub mod recurrence;
 pub mod replay;
+pub mod reproduce;
 pub mod rollback;
 pub mod rollout;
 pub mod run;

@@ -88,7 +88,7 @@ impl PlotCommand {
 }
 
 /// Writes one JSON object a line.
-fn write_lines(path: &Path, values: impl IntoIterator<Item = Value>) -> Result<()> {
+pub(crate) fn write_lines(path: &Path, values: impl IntoIterator<Item = Value>) -> Result<()> {
     let lines: String = values.into_iter().map(|value| format!("{value}\n")).collect();
     Ok(files::write_atomically(path, lines.as_bytes())?)
 }
@@ -125,7 +125,7 @@ impl Curve {
     }
 
     /// One JSON object a point: name, iterations, lower_quartile, median, upper_quartile.
-    fn lines(&self) -> impl Iterator<Item = Value> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Value> {
         self.points.iter().enumerate().map(|(index, [lower, median, upper])| {
             json!({
                 "name": self.name, "iterations": (index + 1) * self.window,
@@ -210,7 +210,7 @@ fn read_curve(run: &Path) -> Result<Curve, FileError> {
 }
 
 /// The folder itself, or its `seed-N` folders in the order of their names.
-fn seed_folders(run: &Path) -> Vec<PathBuf> {
+pub(crate) fn seed_folders(run: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_seed = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"));
     let mut folders: Vec<_> = entries.filter(is_seed).collect();

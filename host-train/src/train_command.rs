@@ -37,28 +37,28 @@ to an earlier copy), score (in training: late accuracy; in the maze, hits as a s
 Example: backpropamine train cue --rule simple --seed 1,2,5-9 --out runs/simple")]
 pub struct TrainCommand {
     /// The task
-    task: TaskName,
+    pub(crate) task: TaskName,
     /// A built-in preset or a TOML file [default: cue-small or maze-small]
     #[arg(long, value_name = "PRESET")]
-    preset: Option<String>,
+    pub(crate) preset: Option<String>,
     /// The learning rule: none, hebbian, simple or retroactive
     #[arg(long, value_parser = rule_parser())]
-    rule: Option<Rule>,
+    pub(crate) rule: Option<Rule>,
     /// Seeds, such as 1,2,5-9; several train side by side, each in OUT/seed-N
     #[arg(long, value_name = "SEEDS")]
-    seed: Option<Seeds>,
+    pub(crate) seed: Option<Seeds>,
     /// Where to compute: cpu or cuda[:n] [default: the preset's, cpu]
     #[arg(long, value_name = "DEVICE")]
-    device: Option<Device>,
+    pub(crate) device: Option<Device>,
     /// The run folder
     #[arg(long, value_name = "DIR", default_value = "run")]
-    out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Go on from the last checkpoint in the run folder
     #[arg(long)]
-    resume: bool,
+    pub(crate) resume: bool,
     /// Change a key of the preset, as often as wanted
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    pub(crate) settings: Vec<String>,
 }
 
 /// Most seeds that share a GPU at the same time.
@@ -66,7 +66,7 @@ const STREAMS: usize = 32;
 
 /// A task that `train` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TaskName {
+pub(crate) enum TaskName {
     /// Cue-reward association (paper 4.1)
     Cue,
     /// The maze (paper 4.2)
@@ -84,7 +84,14 @@ impl TaskName {
 
 /// A list of seeds: numbers and ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seeds(Vec<u64>);
+pub(crate) struct Seeds(Vec<u64>);
+
+impl Seeds {
+    /// The seeds 1 to `last`.
+    pub(crate) fn up_to(last: u64) -> Self {
+        Self((1..=last).collect())
+    }
+}
 
 impl std::str::FromStr for Seeds {
     type Err = String;

@@ -1,15 +1,19 @@
-//! What `monitor --out` writes and `plot` reads: JSON Lines. The first line, `{"monitor": …}`, says what was recorded ([`Head`]); each
+//! What `monitor --out` writes and `plot` reads, and `reproduce fig3` makes on the host: JSON Lines. The first line, `{"monitor": …}`, says what was recorded ([`Head`]); each
 //! further one is a [`Record`] as the device reported it.
 
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use backpropamine::image::Header;
+use backpropamine::lifetime::EVALUATION_SEED;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::record::Record;
-use crate::files::{self, FileError};
+use super::record::{self, Birth, Record};
+use crate::files::{self, FileError, WriteError};
+use crate::model::rule_word;
+use crate::runnable::Runnable;
 use crate::task::TaskConfig;
 
 /// The version of the file format that this module writes and reads.
@@ -38,6 +42,25 @@ pub struct Head {
     pub per_tick: f64,
     /// The processor's clock in Hz.
     pub clock: u32,
+}
+
+impl Head {
+    /// That of a run on the host, where nothing is timed.
+    pub fn on_host(network: &Runnable, task: String, model: &Path) -> Self {
+        let Header { checksum, rule, .. } = network.header;
+        Self {
+            format: FORMAT,
+            model: model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            image: format!("{checksum:08x}"),
+            rule: rule_word(rule).into(),
+            numeric: network.numeric.to_string(),
+            board: "host".into(),
+            task,
+            unit: "instructions".into(),
+            per_tick: 0.0,
+            clock: 0,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +97,35 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// The first evaluation lifetime of a network on the host; `text` is the text of a preset's `[task]` that says `task`. There
+    /// are no records of its health.
+    ///
+    /// # Errors
+    /// When the image or the task cannot be used.
+    pub fn on_host(network: &Runnable, text: String, task: TaskConfig, model: &Path) -> Result<Self> {
+        let birth = Birth {
+            lifetime: 0,
+            seed: EVALUATION_SEED,
+        };
+        let mut records = vec![Record::Birth(birth)];
+        records.extend(record::on_host(network, task, 1)?);
+        let head = Head::on_host(network, text, model);
+        Ok(Self { head, task, records })
+    }
+
+    /// Writes the file that [`load`](Self::load) reads.
+    ///
+    /// # Errors
+    /// [`WriteError`] when it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), WriteError> {
+        let written = files::replace_file(path, |file| {
+            write_head(file, &self.head)?;
+            self.records.iter().try_for_each(|record| write_record(file, record))
+        });
+        let file = path.to_owned();
+        written.map_err(|source| WriteError { file, source })
+    }
+
     /// Reads a recording; one that an interrupt cut short at the end of a line is as good as any.
     ///
     /// # Errors

@@ -306,7 +306,7 @@ impl Group {
 }
 
 /// The mean of independent models with Student's 95% interval, which is the mean itself for a single one.
-fn over_models(values: &[f64]) -> Estimate {
+pub(crate) fn over_models(values: &[f64]) -> Estimate {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use backpropamine::image::Header;
 use backpropamine::task::cue;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -31,7 +30,6 @@ use crate::cli::{self, Console, ExitKind, Report};
 use crate::eval;
 use crate::files::{self, WriteError};
 use crate::interrupt::{self, Interrupted};
-use crate::model::rule_word;
 use crate::runnable::{Choice, Runnable};
 use crate::task::TaskConfig;
 
@@ -204,19 +202,13 @@ fn is_whole(watched: &Result<()>) -> bool {
 
 /// What the first line of the recording says.
 fn head(network: &Runnable, task: String, model: &Path, board: &Board) -> Head {
-    let Header { checksum, rule, .. } = network.header;
     let (unit, per_tick) = feed::tick(board);
     Head {
-        format: recording::FORMAT,
-        model: model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        image: format!("{checksum:08x}"),
-        rule: rule_word(rule).into(),
-        numeric: network.numeric.to_string(),
         board: board.name.into(),
-        task,
         unit: unit.into(),
         per_tick,
         clock: board.clock,
+        ..Head::on_host(network, task, model)
     }
 }
 
