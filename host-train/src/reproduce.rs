@@ -10,8 +10,6 @@ use backpropamine::rule::Rule;
 use backpropamine::task::maze::{Maze, players::Player};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use statrs::stats_tests::Alternative;
-use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
 
 use crate::activity::{self, Part};
 use crate::cli::{Console, ExitKind, Report};
@@ -133,16 +131,12 @@ impl Arm {
     /// The same with the soft clip.
     fn soft(self) -> Self {
         let soft = |name: String| format!("{name}-soft");
+        let arm = self.with(&["network.clip=soft"]);
         Self {
-            name: soft(self.name),
-            against: self.against.map(soft),
-            ..self
+            name: soft(arm.name),
+            against: arm.against.map(soft),
+            ..arm
         }
-        .with_clip()
-    }
-
-    fn with_clip(self) -> Self {
-        self.with(&["network.clip=soft"])
     }
 }
 
@@ -253,13 +247,35 @@ impl Outcome {
     }
 }
 
-/// The p of a two-sided rank-sum test, exact for few values without ties; `None` where there is nothing to test.
+/// The p of the two-sided rank-sum test: the share of all ways to deal the values to two such groups that part them as far or
+/// farther. Exact, with ties too; `None` where there is nothing to test.
+// Not statrs' `mannwhitneyu`: for groups of one size, its exact p (0.19.1) is that of the other side.
 fn rank_sum(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.len() < 2 || b.len() < 2 {
         return None;
     }
-    let test = mannwhitneyu(a, b, MannWhitneyUMethod::Automatic, Alternative::TwoSided);
-    test.ok().map(|(_, p)| p)
+    let all = || a.iter().chain(b);
+    // Twice the rank, which is whole for ties, too.
+    let rank = |value: &f64| 2 * all().filter(|other| *other < value).count() + all().filter(|other| *other == value).count() + 1;
+    let observed: usize = a.iter().map(rank).sum();
+    let highest: usize = all().map(rank).sum();
+    // Ways to choose so many of the values with this sum of ranks.
+    let mut ways = vec![vec![0.0; highest + 1]; a.len() + 1];
+    ways[0][0] = 1.0;
+    for rank in all().map(rank) {
+        for count in (0..a.len()).rev() {
+            for sum in 0..=highest - rank {
+                ways[count + 1][sum + rank] += ways[count][sum];
+            }
+        }
+    }
+    let middle = a.len() * (a.len() + b.len() + 1);
+    let deals = &ways[a.len()];
+    let far = deals
+        .iter()
+        .enumerate()
+        .filter(|(sum, _)| sum.abs_diff(middle) >= observed.abs_diff(middle));
+    Some(far.map(|(_, ways)| ways).sum::<f64>() / deals.iter().sum::<f64>())
 }
 
 /// The outcomes as a table.
@@ -309,7 +325,10 @@ impl ReproduceCommand {
     /// # Errors
     /// Those of `train`; [`interrupt::Interrupted`] after Ctrl-C.
     pub fn run(&self, console: &Console) -> Result<Report> {
-        let arms = self.figure.arms(self.budget)?;
+        let mut arms = self.figure.arms(self.budget)?;
+        for arm in &mut arms {
+            arm.settings.extend(self.settings.iter().cloned());
+        }
         let out = self.folder();
         let count = arms.len();
         for (number, arm) in arms.iter().enumerate() {
@@ -341,7 +360,7 @@ impl ReproduceCommand {
             device: self.device,
             out: out.join(&arm.name),
             resume: self.resume,
-            settings: arm.settings.iter().chain(&self.settings).cloned().collect(),
+            settings: arm.settings.clone(),
         }
     }
 
@@ -468,6 +487,12 @@ mod tests {
         // Five above five: 2 of 252.
         let (high, low) = ([6.0, 7.0, 8.0, 9.0, 10.0], [1.0, 2.0, 3.0, 4.0, 5.0]);
         assert!((rank_sum(&high, &low).unwrap() - 2.0 / 252.0).abs() < 1e-12);
+        // R: wilcox.test(c(19, 22, 16, 29, 24), c(20, 11, 17, 12)), p = 0.1111.
+        let p = rank_sum(&[19.0, 22.0, 16.0, 29.0, 24.0], &[20.0, 11.0, 17.0, 12.0]).unwrap();
+        assert!((p - 1.0 / 9.0).abs() < 1e-12);
+        // Ties share their ranks: 1 and 2.5 against 2.5 and 4 is as far apart as four of six deals.
+        assert!((rank_sum(&[1.0, 2.0], &[2.0, 3.0]).unwrap() - 4.0 / 6.0).abs() < 1e-12);
+        assert_eq!(rank_sum(&[2.0, 2.0], &[2.0, 2.0]), Some(1.0));
         assert_eq!(rank_sum(&[1.0], &[2.0, 3.0]), None);
     }
 }
