@@ -35,8 +35,8 @@ is known, its recipe, its number of seeds and days. Every run is a run folder, O
 picture is OUT/FIGURE.svg; the numbers beside it are what is drawn; FIGURE.results.jsonl has what every seed reached.
 
 Scores are means over lifetimes that training never saw, actions sampled: late accuracy, in the maze hits. Their 95% intervals are
-Student's over seeds; p is that of the two-sided rank-sum test (Mann and Whitney) against the Hebbian arm, which with three seeds each is
-never below 0.1.
+Student's over seeds, over lifetimes for a single one; p is that of the two-sided rank-sum test (Mann and Whitney) against the Hebbian arm,
+which with three seeds each is never below 0.1.
 
 JSON: figure, budget, claim (the paper's), picture, numbers, results, arms [{name, preset, settings, rule, score (late_accuracy or
 hits), value, interval, against, p, runs [{folder, value, interval}]}], in the maze searcher and random.
