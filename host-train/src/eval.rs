@@ -186,8 +186,7 @@ impl EvalCommand {
     }
 
     fn evaluate<T: Task + Clone + Sync>(&self, network: &Runnable, model: &Path, task: &T) -> Result<Evaluation> {
-        check_fit(network, task, model)?;
-        evaluate(network, || task.clone(), self.policy.into(), self.seed, self.episodes)
+        evaluate_in(task, network, model, self.policy.into(), self.seed, self.episodes)
     }
 
     fn policy_word(&self) -> Option<String> {
@@ -215,7 +214,7 @@ fn cue_task(task: cue::Config) -> Result<Cue, ExitKind> {
     Cue::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))
 }
 
-fn maze_task(task: maze::Config) -> Result<Maze, ExitKind> {
+pub(crate) fn maze_task(task: maze::Config) -> Result<Maze, ExitKind> {
     Maze::new(task).map_err(|error| ExitKind::Usage(format!("task.{error}")))
 }
 
@@ -261,15 +260,24 @@ fn check_fit(network: &Runnable, task: &impl Task, path: &Path) -> Result<(), Fi
 /// [`FileError`] for a bad model or one of another task.
 pub fn sampled_score(path: &Path, lifetimes: u32) -> Result<Estimate> {
     let network = Choice::default().open(path, None)?;
+    let (policy, first_seed) = (Policy::Sample, EVALUATION_SEED);
     match task_of(&network, path, &[])? {
-        TaskConfig::Cue(task) => Ok(sampled(&network, path, &cue_task(task)?, lifetimes)?.late_accuracy()),
-        TaskConfig::Maze(task) => Ok(sampled(&network, path, &maze_task(task)?, lifetimes)?.successes()),
+        TaskConfig::Cue(task) => Ok(evaluate_in(&cue_task(task)?, &network, path, policy, first_seed, lifetimes)?.late_accuracy()),
+        TaskConfig::Maze(task) => Ok(evaluate_in(&maze_task(task)?, &network, path, policy, first_seed, lifetimes)?.successes()),
     }
 }
 
-fn sampled<T: Task + Clone + Sync>(network: &Runnable, path: &Path, task: &T, lifetimes: u32) -> Result<Evaluation> {
+/// [`evaluate`] in a task that has to fit the network of the file `path`.
+fn evaluate_in<T: Task + Clone + Sync>(
+    task: &T,
+    network: &Runnable,
+    path: &Path,
+    policy: Policy,
+    first_seed: u64,
+    count: u32,
+) -> Result<Evaluation> {
     check_fit(network, task, path)?;
-    evaluate(network, || task.clone(), Policy::Sample, EVALUATION_SEED, lifetimes)
+    evaluate(network, || task.clone(), policy, first_seed, count)
 }
 
 /// What happened in one lifetime.

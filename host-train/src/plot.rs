@@ -59,9 +59,8 @@ impl PlotCommand {
 
     fn curves(&self, console: &Console) -> Result<Report> {
         let out = self.out.clone().unwrap_or_else(|| "curves.svg".into());
-        let curves = draw_runs(&self.runs, &out)?;
         let numbers = out.with_extension("jsonl");
-        write_lines(&numbers, curves.iter().flat_map(Curve::lines))?;
+        let curves = draw_curves(&self.runs, &out, &numbers)?;
         for curve in &curves {
             console.say(curve);
         }
@@ -76,15 +75,28 @@ impl PlotCommand {
             lifetime: self.lifetime,
             trial: self.trial,
         };
-        let panels = activity::draw_recordings(&self.runs, part, &out)?;
         // Never the name of a recording that lies beside the picture.
         let numbers = out.with_extension("numbers.jsonl");
-        let points = panels.iter().flat_map(|panel| &panel.points).map(serde_json::to_value);
-        write_lines(&numbers, points.collect::<Result<Vec<_>, _>>()?)?;
+        let panels = draw_activity(&self.runs, part, &out, &numbers)?;
         console.say(format_args!("{}, {}", out.display(), numbers.display()));
         let recordings: Vec<Value> = panels.iter().map(Panel::summary).collect();
         Report::done(json!({ "out": out, "numbers": numbers, "recordings": recordings }))
     }
+}
+
+/// [`draw_runs`], and what is drawn as `numbers`.
+pub(crate) fn draw_curves(runs: &[PathBuf], out: &Path, numbers: &Path) -> Result<Vec<Curve>> {
+    let curves = draw_runs(runs, out)?;
+    write_lines(numbers, curves.iter().flat_map(Curve::lines))?;
+    Ok(curves)
+}
+
+/// [`activity::draw_recordings`], and what is drawn as `numbers`.
+pub(crate) fn draw_activity(recordings: &[PathBuf], part: Part, out: &Path, numbers: &Path) -> Result<Vec<Panel>> {
+    let panels = activity::draw_recordings(recordings, part, out)?;
+    let points = panels.iter().flat_map(|panel| &panel.points).map(serde_json::to_value);
+    write_lines(numbers, points.collect::<Result<Vec<_>, _>>()?)?;
+    Ok(panels)
 }
 
 /// Writes one JSON object a line.
@@ -125,7 +137,7 @@ impl Curve {
     }
 
     /// One JSON object a point: name, iterations, lower_quartile, median, upper_quartile.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = Value> {
+    fn lines(&self) -> impl Iterator<Item = Value> {
         self.points.iter().enumerate().map(|(index, [lower, median, upper])| {
             json!({
                 "name": self.name, "iterations": (index + 1) * self.window,

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use backpropamine::lifetime::EVALUATION_SEED;
 use backpropamine::rule::Rule;
-use backpropamine::task::maze::{Maze, players::Player};
+use backpropamine::task::maze::players::Player;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::activity::{self, Part};
+use crate::activity::Part;
 use crate::cli::{Console, ExitKind, Report};
 use crate::cuda::Device;
 use crate::device::recording::Recording;
 use crate::eval::{self, Estimate};
 use crate::interrupt;
 use crate::model::{RULES, rule_word};
-use crate::plot::{self, Curve, seed_folders, write_lines};
+use crate::plot::{self, seed_folders, write_lines};
 use crate::run::MODEL;
 use crate::runnable::{Choice, Runnable};
 use crate::task::{TaskConfig, mean_hits};
@@ -413,7 +413,7 @@ impl ReproduceCommand {
         let TaskConfig::Maze(options) = eval::task_of(&open(&model)?, &model, &[])? else {
             return Ok(None);
         };
-        let maze = Maze::new(options).map_err(|error| ExitKind::Usage(format!("task.{error}")))?;
+        let maze = eval::maze_task(options)?;
         let level = |player| mean_hits(player, &maze, EVALUATION_SEED, self.episodes);
         Ok(Some([level(Player::Searcher), level(Player::Random)]))
     }
@@ -425,13 +425,10 @@ impl ReproduceCommand {
         if self.figure == Figure::Fig3 {
             let recordings = outcomes.iter().flat_map(|outcome| &outcome.runs).map(|(folder, _)| record(folder));
             let part = Part { lifetime: 0, trial: None };
-            let panels = activity::draw_recordings(&recordings.collect::<Result<Vec<_>>>()?, part, &picture)?;
-            let points = panels.iter().flat_map(|panel| &panel.points).map(serde_json::to_value);
-            write_lines(&numbers, points.collect::<Result<Vec<_>, _>>()?)?;
+            plot::draw_activity(&recordings.collect::<Result<Vec<_>>>()?, part, &picture, &numbers)?;
         } else {
             let folders: Vec<PathBuf> = outcomes.iter().map(|outcome| out.join(&outcome.arm.name)).collect();
-            let curves = plot::draw_runs(&folders, &picture)?;
-            write_lines(&numbers, curves.iter().flat_map(Curve::lines))?;
+            plot::draw_curves(&folders, &picture, &numbers)?;
         }
         Ok((picture, numbers))
     }

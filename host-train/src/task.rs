@@ -183,7 +183,7 @@ impl CueCourse {
             ("longest_trial", "longest_trials", &config.curriculum.longest_trials),
         ];
         let stages = stages.map(|stage| {
-            let listed = listed.iter().filter(|_| stage != full);
+            let listed: &[_] = if stage == full { &[] } else { &listed };
             Cue::new(stage).map_err(|error| impossible(error, listed, format_args!("{} cues", stage.cues)))
         });
         Ok(Self {
@@ -231,7 +231,7 @@ impl MazeCourse {
         let stages = smaller.map(|&size| maze::Config { size, ..full }).chain([full]);
         let listed = [("size", "sizes", &config.curriculum.sizes)];
         let stages = stages.map(|stage| {
-            let listed = listed.iter().filter(|_| stage != full);
+            let listed: &[_] = if stage == full { &[] } else { &listed };
             Maze::new(stage).map_err(|error| impossible(error, listed, format_args!("size {}", stage.size)))
         });
         let stages = stages.collect::<Result<Vec<_>, _>>()?;
@@ -277,12 +277,8 @@ pub fn mean_hits(player: Player, maze: &Maze, first_seed: u64, count: u32) -> f6
 }
 
 /// The error of a stage. `listed` are the options that a list of `[curriculum]` sets: their names there and here, and the lists.
-fn impossible<'a>(
-    error: ConfigError,
-    mut listed: impl Iterator<Item = &'a (&'static str, &'static str, &'a Vec<u32>)>,
-    stage: std::fmt::Arguments,
-) -> ExitKind {
-    ExitKind::Usage(match listed.find(|(option, ..)| *option == error.option) {
+fn impossible(error: ConfigError, listed: &[(&str, &str, &Vec<u32>)], stage: std::fmt::Arguments) -> ExitKind {
+    ExitKind::Usage(match listed.iter().find(|(option, ..)| *option == error.option) {
         Some((_, list, found)) => format!("curriculum.{list}: expected {} in every place, found {found:?}", error.expected),
         None => format!("task.{error}, with {stage}"),
     })

@@ -1,5 +1,5 @@
-//! What `monitor --out` writes and `plot` reads, and `reproduce fig3` makes on the host: JSON Lines. The first line, `{"monitor": …}`, says what was recorded ([`Head`]); each
-//! further one is a [`Record`] as the device reported it.
+//! What `monitor --out` writes and `plot` reads, and `reproduce fig3` makes on the host: JSON Lines. The first line,
+//! `{"monitor": …}`, says what was recorded ([`Head`]); each further one is a [`Record`] as the device reported it.
 
 use std::io::Write;
 use std::path::Path;
